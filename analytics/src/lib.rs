@@ -1,0 +1,1 @@
+//! DuckDB: schema, landing, reconciliation, views; and the crate that runs them.

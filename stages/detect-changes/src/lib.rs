@@ -1,0 +1,1 @@
+//! Turns every sign of change into a change request.

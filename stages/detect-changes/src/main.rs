@@ -1,0 +1,2 @@
+//! The `detect-changes` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Compares with the last accepted state and emits typed events.

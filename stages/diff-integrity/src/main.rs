@@ -1,0 +1,2 @@
+//! The `diff-integrity` binary.
+fn main() {}

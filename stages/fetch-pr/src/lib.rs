@@ -1,0 +1,1 @@
+//! Fetches whole pull requests, several a query, every connection to its end.

@@ -1,0 +1,2 @@
+//! The `fetch-pr` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The harness every stage runs in.

@@ -1,0 +1,2 @@
+//! The `prmirror` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Decides whether an answer is whole and sane.

@@ -1,0 +1,2 @@
+//! The `github-sim` binary.
+fn main() {}
