@@ -1,0 +1,59 @@
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Lane;
+use crate::envelope::Message;
+use crate::repository::RepositoryName;
+use crate::subjects::Subject;
+
+/// What one request to GitHub cost.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct ApiCost {
+    /// Identity of the request.
+    pub id: String,
+    /// The stage that asked.
+    pub stage: String,
+    /// What it asked about.
+    pub repository: RepositoryName,
+    /// The queue it worked for; polls and sweeps belong to none.
+    pub lane: Option<Lane>,
+    /// Name of the GraphQL operation, or method and path.
+    pub operation: String,
+    /// Which token, as the first 8 digits of its digest.
+    pub token: String,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// How long the answer took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// GitHub's price in points; unknown when the answer did not say.
+    pub points: Option<u64>,
+    /// Points left in this hour.
+    pub remaining: Option<u64>,
+    /// Points an hour.
+    pub limit: Option<u64>,
+    /// When the hour ends.
+    pub reset_at: Option<Timestamp>,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// Pull requests asked about.
+    pub pull_requests: u64,
+    /// `ok`, or the code of what went wrong.
+    pub outcome: String,
+}
+
+impl Message for ApiCost {
+    const KIND: &'static str = "api-cost";
+    const VERSION: u32 = 1;
+
+    fn message_id(&self) -> String {
+        format!("cost:{}", self.id)
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Costs {
+            stage: self.stage.clone(),
+            repository: self.repository.clone(),
+        }
+    }
+}

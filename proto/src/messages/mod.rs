@@ -1,0 +1,119 @@
+//! Every message that travels between processes.
+
+mod change;
+mod changeset;
+mod cost;
+mod event;
+mod fetched;
+mod finding;
+mod inventory;
+mod quarantine;
+mod valid;
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use change::ChangeRequest;
+pub use changeset::{Changeset, ChangesetKind};
+pub use cost::ApiCost;
+pub use event::{CloudEvent, Event, EventData};
+pub use fetched::{AnswerError, Connection, FetchOutcome, Fetched, Page};
+pub use finding::{Finding, Severity};
+pub use inventory::{InventoryPage, InventoryScope};
+pub use quarantine::Quarantined;
+pub use valid::{Observation, Valid};
+
+/// Which queue a change request waits in.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// What changed just now: always on, and first.
+    Realtime,
+    /// Backfills: as fast as the budget allows, never in the way of the other.
+    Bulk,
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Realtime => "realtime",
+            Self::Bulk => "bulk",
+        })
+    }
+}
+
+/// Why a text is no lane.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no lane: write realtime or bulk")]
+pub struct InvalidLane(String);
+
+impl FromStr for Lane {
+    type Err = InvalidLane;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "realtime" => Ok(Self::Realtime),
+            "bulk" => Ok(Self::Bulk),
+            other => Err(InvalidLane(other.to_owned())),
+        }
+    }
+}
+
+/// Where a sign of change came from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A webhook delivery.
+    Webhook,
+    /// The top of the list by `updatedAt`.
+    Poll,
+    /// A pass over the key data of all pull requests.
+    Sweep,
+    /// The first walk over a repository.
+    Backfill,
+    /// Somebody asked.
+    Request,
+    /// Reconciliation found a difference.
+    Finding,
+    /// The answer before this one was torn or cut and is asked for again.
+    Recheck,
+}
+
+impl Source {
+    /// The word used in JSON, SQL and message ids.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Poll => "poll",
+            Self::Sweep => "sweep",
+            Self::Backfill => "backfill",
+            Self::Request => "request",
+            Self::Finding => "finding",
+            Self::Recheck => "recheck",
+        }
+    }
+}
+
+/// How an observation came to be: carried from the change request to the landed row.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Provenance {
+    /// What noticed the change.
+    pub source: Source,
+    /// The queue it waited in.
+    pub lane: Lane,
+    /// When it was noticed here.
+    pub noticed_at: Timestamp,
+    /// When it changed on GitHub, as far as the source could tell.
+    pub changed_at: Option<Timestamp>,
+    /// Message id of the change request.
+    pub request: String,
+}
