@@ -61,14 +61,9 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         return Ok(());
     }
     let partial = to.with_extension(format!("{}.partial", std::process::id()));
-    fs::copy(from, &partial)?;
-    // A read-only original gives a read-only copy, whose time could not be set.
-    let mut permissions = original.permissions();
-    permissions.set_readonly(false);
-    fs::set_permissions(&partial, permissions)?;
-    File::options()
-        .write(true)
-        .open(&partial)?
-        .set_modified(modified)?;
+    let mut file = File::create(&partial)?;
+    io::copy(&mut File::open(from)?, &mut file)?;
+    file.set_modified(modified)?;
+    drop(file);
     fs::rename(&partial, to)
 }
