@@ -1,0 +1,303 @@
+//! GitHub's GraphQL: requests are parsed, validated and executed by apollo-compiler on the trimmed
+//! schema.
+
+pub(crate) mod answer;
+mod connection;
+pub(crate) mod cost;
+mod cursor;
+mod refusal;
+mod resolve;
+pub mod trim;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apollo_compiler::ast;
+use apollo_compiler::collections::HashMap as ApolloMap;
+use apollo_compiler::executable::{ExecutableDocument, Operation};
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::resolvers::Execution;
+use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::schema::Implementers;
+use apollo_compiler::validation::Valid;
+use apollo_compiler::{Name, Schema};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::limits::Standing;
+use crate::world::shape::Shapes;
+use crate::world::{Located, World};
+use answer::{Answer, Error};
+use cost::Cost;
+use resolve::{Context, Query};
+
+/// The schema that is served.
+pub const SCHEMA: &str = include_str!("../../../../proto/github/schema.graphql");
+
+/// A GraphQL request as it is posted.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) query: Option<String>,
+    #[serde(default)]
+    pub(crate) variables: Option<JsonMap>,
+    #[serde(default, rename = "operationName")]
+    pub(crate) operation_name: Option<String>,
+}
+
+/// Executes requests.
+pub(crate) struct Engine {
+    schema: Valid<Schema>,
+    implementers: ApolloMap<Name, Implementers>,
+    pub(crate) shapes: Arc<Shapes>,
+    /// Clients send the same few documents again and again.
+    documents: Mutex<HashMap<String, Arc<Document>>>,
+}
+
+/// Why the embedded schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the embedded schema is not valid:\n{0}")]
+pub struct SchemaError(String);
+
+type Document = Result<Valid<ExecutableDocument>, Vec<Error>>;
+
+/// A request that has passed every check before execution.
+pub(crate) struct Prepared {
+    document: Arc<Document>,
+    operation_name: Option<String>,
+    variables: Valid<JsonMap>,
+    /// The operation's name, `anonymous` without one.
+    pub(crate) operation: String,
+    pub(crate) cost: Cost,
+    /// `rateLimit(dryRun: true)`: the cost is computed, not charged.
+    pub(crate) dry_run: bool,
+    pub(crate) asked: Asked,
+}
+
+/// What a request asks for by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Node ids given to `nodes(ids:)`, in their order.
+    pub(crate) nodes: Vec<String>,
+    /// Node ids given to `node(id:)`.
+    pub(crate) node: Vec<String>,
+    /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
+    pub(crate) pull_requests: Vec<(String, String, u64)>,
+}
+
+impl Engine {
+    pub(crate) fn new() -> Result<Self, SchemaError> {
+        let schema = Schema::parse_and_validate(SCHEMA, "schema.graphql")
+            .map_err(|e| SchemaError(e.errors.to_string()))?;
+        Ok(Self {
+            implementers: schema.implementers_map(),
+            shapes: Arc::new(Shapes::new(&schema)),
+            schema,
+            documents: Mutex::default(),
+        })
+    }
+
+    /// Parses, validates and weighs a request.
+    ///
+    /// # Errors
+    /// The answer to a request that is refused.
+    pub(crate) fn prepare(&self, request: &Request) -> Result<Prepared, Answer> {
+        let source = request.query.as_deref().unwrap_or_default();
+        let document = self.document(source);
+        let valid = match &*document {
+            Ok(valid) => valid,
+            Err(errors) => return Err(Answer::refused(errors.clone())),
+        };
+        let name = request.operation_name.as_deref();
+        let operation = valid.operations.get(name).map_err(|_| {
+            let message = match name {
+                Some(name) => format!("No operation named \"{name}\""),
+                None => "An operation name is required".to_owned(),
+            };
+            Answer::refused(vec![Error::new(message)])
+        })?;
+        let none = JsonMap::new();
+        let raw = request.variables.as_ref().unwrap_or(&none);
+        let variables = coerce_variable_values(&self.schema, operation, raw)
+            .map_err(|e| Answer::refused(vec![self.invalid_variable(operation, raw, &e, valid)]))?;
+        let cost = cost::measure(valid, operation, &variables).map_err(Answer::failed)?;
+        let (asked, dry_run) = asked(valid, operation, &variables);
+        Ok(Prepared {
+            operation: operation
+                .name
+                .as_ref()
+                .map_or_else(|| "anonymous".to_owned(), Name::to_string),
+            operation_name: request.operation_name.clone(),
+            variables,
+            cost,
+            dry_run,
+            asked,
+            document: Arc::clone(&document),
+        })
+    }
+
+    /// Executes a request on the world as it is.
+    pub(crate) fn execute(
+        &self,
+        prepared: &Prepared,
+        world: &World,
+        standing: &Standing,
+        viewer: &str,
+    ) -> Answer {
+        let Ok(document) = &*prepared.document else {
+            return Answer::refused(Vec::new());
+        };
+        let query = Query(Context {
+            world,
+            cost: prepared.cost,
+            standing,
+            viewer,
+            errors: RefCell::default(),
+        });
+        let name = prepared.operation_name.as_deref();
+        let response = Execution::new(&self.schema, document)
+            .implementers_map(&self.implementers)
+            .enable_schema_introspection(true)
+            .coerced_variable_values(&prepared.variables)
+            .operation_name(name)
+            .and_then(|execution| execution.execute_sync(&query));
+        match response {
+            Ok(response) => {
+                let mut errors = query.0.errors.take();
+                errors.extend(response.errors.iter().map(Error::from_apollo));
+                Answer {
+                    data: Some(response.data),
+                    errors,
+                }
+            }
+            Err(error) => Answer::refused(vec![Error::new(error.message().to_string())]),
+        }
+    }
+
+    fn document(&self, source: &str) -> Arc<Document> {
+        const CAPACITY: usize = 256;
+        let lock = || self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(source) {
+            return Arc::clone(known);
+        }
+        let parsed = ExecutableDocument::parse_and_validate(&self.schema, source, "query");
+        let document = Arc::new(parsed.map_err(|e| refusal::errors(source, &e.errors)));
+        let mut documents = lock();
+        if documents.len() >= CAPACITY {
+            documents.clear();
+        }
+        documents.insert(source.to_owned(), Arc::clone(&document));
+        document
+    }
+
+    fn invalid_variable(
+        &self,
+        operation: &Operation,
+        raw: &JsonMap,
+        error: &apollo_compiler::request::RequestError,
+        document: &ExecutableDocument,
+    ) -> Error {
+        let absent = |v: &JsonValue| v.is_null();
+        let culprit = operation.variables.iter().find(|variable| {
+            let one = Operation {
+                variables: vec![(*variable).clone()],
+                ..operation.clone()
+            };
+            coerce_variable_values(&self.schema, &one, raw).is_err()
+        });
+        let Some(variable) = culprit else {
+            return Error::new(error.message().to_string());
+        };
+        let value = raw.get(variable.name.as_str()).cloned().unwrap_or_default();
+        let explanation = if absent(&value) {
+            "Expected value to not be null".to_owned()
+        } else {
+            error.message().to_string()
+        };
+        let message = format!(
+            "Variable ${} of type {} was provided invalid value",
+            variable.name, variable.ty
+        );
+        let extensions = json!({
+            "value": serde_json::to_value(&value).unwrap_or_default(),
+            "problems": [{ "path": [], "explanation": explanation }],
+        });
+        let error = Error {
+            extensions: extensions.as_object().cloned().unwrap_or_default(),
+            ..Error::new(message)
+        };
+        let location = variable.location();
+        match location.and_then(|l| l.line_column(&document.sources)) {
+            Some(at) => error.located(at.line, at.column),
+            None => error,
+        }
+    }
+}
+
+/// What the root fields ask for, and whether it is a dry run.
+fn asked(document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> (Asked, bool) {
+    let value = |field: &apollo_compiler::executable::Field, name: &str| {
+        match &**field.specified_argument_by_name(name)? {
+            ast::Value::Variable(variable) => variables.get(variable.as_str()).cloned(),
+            ast::Value::String(text) => Some(JsonValue::from(text.as_str())),
+            ast::Value::Boolean(flag) => Some(JsonValue::from(*flag)),
+            ast::Value::Int(number) => Some(JsonValue::from(number.try_to_i32().ok()?)),
+            ast::Value::List(items) => {
+                let texts = items.iter().filter_map(|item| item.as_str());
+                Some(texts.map(JsonValue::from).collect::<Vec<_>>().into())
+            }
+            _ => None,
+        }
+    };
+    let mut asked = Asked::default();
+    let mut dry_run = false;
+    for field in operation.root_fields(document) {
+        let text = |name: &str| Some(value(field, name)?.as_str()?.to_owned());
+        match field.name.as_str() {
+            "nodes" => match value(field, "ids") {
+                Some(JsonValue::Array(ids)) => {
+                    let ids = ids.iter().filter_map(|id| id.as_str());
+                    asked.nodes.extend(ids.map(str::to_owned));
+                }
+                Some(_) | None => asked.nodes.extend(text("ids")),
+            },
+            "node" => asked.node.extend(text("id")),
+            "rateLimit" => dry_run |= value(field, "dryRun").and_then(|v| v.as_bool()) == Some(true),
+            "repository" => {
+                for inner in field.selection_set.root_fields(document) {
+                    let number = value(inner, "number").and_then(|v| v.as_u64());
+                    if let (Some(owner), Some(name), Some(number), "pullRequest") =
+                        (text("owner"), text("name"), number, inner.name.as_str())
+                    {
+                        asked.pull_requests.push((owner, name, number));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    (asked, dry_run)
+}
+
+impl Asked {
+    /// The numbers of the pull requests that are asked for as a whole.
+    pub(crate) fn details(&self, world: &World) -> Vec<u64> {
+        let by_id = self.nodes.iter().filter_map(|id| number_of(world, id));
+        let by_number = self.pull_requests.iter().map(|(_, _, number)| *number);
+        by_id.chain(by_number).collect()
+    }
+
+    /// The numbers of all pull requests that are asked for, the owners of further pages included.
+    pub(crate) fn touched(&self, world: &World) -> Vec<u64> {
+        let mut numbers = self.details(world);
+        numbers.extend(self.node.iter().filter_map(|id| number_of(world, id)));
+        numbers
+    }
+}
+
+fn number_of(world: &World, id: &str) -> Option<u64> {
+    match world.locate(id)? {
+        Located::PullRequest(_, number) | Located::Thread(_, number) => Some(number),
+        Located::Repository(_) => None,
+    }
+}
