@@ -1,1 +1,34 @@
-//! The harness every stage runs in.
+#![doc = include_str!("../README.md")]
+
+mod bus;
+mod command;
+pub mod config;
+mod context;
+mod delivery;
+mod http;
+mod kv;
+pub mod metrics;
+mod objects;
+mod outcome;
+mod run;
+pub mod server;
+mod stage;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod topology;
+mod trace;
+
+pub use prmirror_proto as proto;
+pub use tokio_util::sync::CancellationToken;
+
+pub use bus::{Bus, ConnectError, PublishError, PublishReceipt, StreamError, StreamState};
+pub use command::{CommonArgs, LogFormat, Setup, init_logging, main, shutdown_on_signal};
+pub use config::Pipeline;
+pub use context::{Context, Health};
+pub use delivery::Delivery;
+pub use kv::{Entry, Kv, KvError};
+pub use metrics::{Metric, Metrics};
+pub use outcome::{Outcome, Outgoing};
+pub use run::{RunError, run};
+pub use stage::{Batch, Input, Stage};
+pub use topology::{TopologyError, ensure_topology};

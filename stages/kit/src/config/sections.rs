@@ -1,0 +1,219 @@
+//! The sections of `pipeline.toml`, each with its defaults.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::units::{bytes, duration};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// `[nats]`: the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NatsConfig {
+    /// Where it is; without one, `prmirror up` starts its own.
+    pub url: Option<String>,
+    /// The largest message that a server started here accepts, in bytes.
+    #[serde(deserialize_with = "bytes")]
+    pub max_payload: u64,
+    /// How often a server started here writes through to the disk: what a power failure may cost.
+    /// The server's own default is 2 minutes; one second is not measurably slower.
+    #[serde(deserialize_with = "duration")]
+    pub sync_interval: Duration,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            max_payload: 8 << 20,
+            sync_interval: SECOND,
+        }
+    }
+}
+
+/// `[github]`: how GitHub is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GithubConfig {
+    /// Base of the REST API; GraphQL is `graphql` beside it. `https://HOST/api/v3` for GitHub
+    /// Enterprise Server.
+    pub api_url: String,
+    /// Name of the environment variable that holds the token.
+    pub token_env: String,
+    /// How long one answer may take.
+    #[serde(deserialize_with = "duration")]
+    pub timeout: Duration,
+    /// Pull requests on a page of key data; GitHub allows 100.
+    pub page_size: u32,
+    /// Requests in flight a token. GitHub asks for one after the other.
+    pub max_in_flight: u32,
+    /// What the requests call themselves; GitHub requires something.
+    pub user_agent: String,
+    /// Points of the hourly budget that are left untouched for others who use the token.
+    pub floor: u64,
+}
+
+impl Default for GithubConfig {
+    fn default() -> Self {
+        Self {
+            api_url: "https://api.github.com".to_owned(),
+            token_env: "GITHUB_TOKEN".to_owned(),
+            timeout: MINUTE,
+            page_size: 100,
+            max_in_flight: 1,
+            user_agent: concat!("prmirror/", env!("CARGO_PKG_VERSION")).to_owned(),
+            floor: 200,
+        }
+    }
+}
+
+/// `[detect]`: how changes are noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectConfig {
+    /// How often the list of recent changes is read.
+    #[serde(deserialize_with = "duration")]
+    pub poll: Duration,
+    /// How far behind the watermark a poll reads again: a list read in descending order misses what
+    /// moves while it is read.
+    #[serde(deserialize_with = "duration")]
+    pub overlap: Duration,
+    /// How often the key data of all open pull requests is compared.
+    #[serde(deserialize_with = "duration")]
+    pub sweep_open: Duration,
+    /// How often the key data of all pull requests is compared.
+    #[serde(deserialize_with = "duration")]
+    pub sweep_all: Duration,
+    /// Pull requests on a page of a backfill; GitHub allows 100.
+    pub backfill_page: u32,
+    /// How many change requests of a backfill may wait at once; above it the backfill pauses.
+    pub max_pending: u64,
+}
+
+impl Default for DetectConfig {
+    fn default() -> Self {
+        Self {
+            poll: 30 * SECOND,
+            overlap: 2 * MINUTE,
+            sweep_open: 2 * MINUTE,
+            sweep_all: 60 * MINUTE,
+            backfill_page: 100,
+            max_pending: 2_000,
+        }
+    }
+}
+
+/// `[fetch]`: how pull requests are fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FetchConfig {
+    /// Pull requests a query. 25 cost 15 points; more make GitHub time out.
+    pub batch: u32,
+    /// First page of each connection.
+    pub page: u32,
+    /// First page of the comments of each review thread.
+    pub thread_comments: u32,
+    /// After so many failures a pull request is set aside.
+    pub max_attempts: u32,
+    /// How long a query waits for more pull requests to share it.
+    #[serde(deserialize_with = "duration")]
+    pub batch_wait: Duration,
+    /// Queries worked on at once.
+    pub concurrency: u32,
+}
+
+impl Default for FetchConfig {
+    fn default() -> Self {
+        Self {
+            batch: 25,
+            page: 50,
+            thread_comments: 10,
+            max_attempts: 5,
+            batch_wait: Duration::from_millis(200),
+            concurrency: 1,
+        }
+    }
+}
+
+/// `[validate]`: how answers are judged.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidateConfig {
+    /// How long after a torn answer the pull request is asked for again.
+    #[serde(deserialize_with = "duration")]
+    pub recheck_delay: Duration,
+}
+
+impl Default for ValidateConfig {
+    fn default() -> Self {
+        Self {
+            recheck_delay: 15 * SECOND,
+        }
+    }
+}
+
+/// `[publish]`: how changes are landed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublishConfig {
+    /// Messages a transaction.
+    pub batch: u32,
+    /// How long a transaction waits for more. A commit costs 5 to 40 ms whatever its size.
+    #[serde(deserialize_with = "duration")]
+    pub batch_wait: Duration,
+    /// How often the read-only copy is replaced, when something landed.
+    #[serde(deserialize_with = "duration")]
+    pub snapshot: Duration,
+    /// How often the Parquet files are replaced, when something landed.
+    #[serde(deserialize_with = "duration")]
+    pub parquet: Duration,
+    /// What DuckDB may use, in bytes.
+    #[serde(deserialize_with = "bytes")]
+    pub memory_limit: u64,
+    /// Threads of DuckDB.
+    pub threads: u32,
+}
+
+impl Default for PublishConfig {
+    fn default() -> Self {
+        Self {
+            batch: 500,
+            batch_wait: Duration::from_millis(250),
+            snapshot: MINUTE,
+            parquet: 10 * MINUTE,
+            memory_limit: 2 << 30,
+            threads: 2,
+        }
+    }
+}
+
+/// `[reconcile]`: how the mirror is compared with what was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReconcileConfig {
+    /// How often.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+    /// How long a difference may last before it is repaired: what is on its way needs no repair.
+    #[serde(deserialize_with = "duration")]
+    pub grace: Duration,
+    /// After so many repairs that did not help, a finding is critical.
+    pub max_attempts: u32,
+    /// How long CI may be expected without any report, before that is a finding.
+    #[serde(deserialize_with = "duration")]
+    pub ci_pending: Duration,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        Self {
+            every: 15 * SECOND,
+            grace: 10 * SECOND,
+            max_attempts: 10,
+            ci_pending: 60 * MINUTE,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Running a stage: from the durable consumers through its handler to acknowledged results.
+//!
+//! One task an input reads ([`source`]), one collects batches and hands them out ([`input`]), and
+//! one a batch handles and settles it ([`handle`], [`settle`]).
+
+mod consumer;
+mod handle;
+mod hold;
+mod input;
+mod settle;
+mod source;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::bus::Bus;
+use crate::context::Context;
+use crate::metrics::Metric;
+use crate::stage::{Input, Stage};
+
+pub(crate) use consumer::ConsumerError;
+
+/// Why a stage cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A consumer cannot be set up.
+    #[error("consumer {durable} on {stream}: {reason}")]
+    Consumer {
+        /// The stream.
+        stream: &'static str,
+        /// The consumer.
+        durable: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The harness itself failed.
+    #[error("the harness failed: {0}")]
+    Harness(String),
+}
+
+/// What the tasks of one stage share.
+struct Shared<S> {
+    stage: Arc<S>,
+    bus: Bus,
+    context: Context,
+}
+
+/// Runs a stage until `shutdown`, then finishes what is in hand.
+///
+/// A lost connection is no error: the stage waits for it to come back.
+///
+/// # Errors
+/// When a consumer cannot be set up at the start.
+pub async fn run<S: Stage>(
+    stage: Arc<S>,
+    bus: Bus,
+    context: Context,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let bus = bus.with_context(&context);
+    context.health.watch(bus.client());
+    let shared = Arc::new(Shared {
+        stage,
+        bus,
+        context,
+    });
+    let inputs = shared.stage.inputs();
+    let metrics = &shared.context.metrics;
+    for input in &inputs {
+        let made = consumer::ensure(&shared.bus, input, consumer::When::Start, metrics).await;
+        made.map_err(|error| RunError::Consumer {
+            stream: input.stream,
+            durable: input.durable.clone(),
+            reason: error.to_string(),
+        })?;
+    }
+    // Ends with the shutdown, or with the first task that ends by itself.
+    let stop = shutdown.child_token();
+    let mut tasks = JoinSet::new();
+    for input in inputs {
+        tasks.spawn(input::run(Arc::clone(&shared), input, stop.clone()));
+    }
+    let monitor = tokio::spawn(monitor(Arc::clone(&shared), stop.clone()));
+    shared.context.health.set_running(true);
+    info!(run = shared.context.run, "running");
+
+    let mut result = Ok(());
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        Some(ended) = tasks.join_next() => result = Err(ended_early(ended)),
+    }
+    stop.cancel();
+    shared.context.health.set_running(false);
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(failure) = ended {
+            result = Err(RunError::Harness(failure.to_string()));
+        }
+    }
+    monitor.abort();
+    info!("stopped");
+    result
+}
+
+fn ended_early(ended: Result<(), tokio::task::JoinError>) -> RunError {
+    let reason = match ended {
+        Ok(()) => "an input ended before the shutdown".to_owned(),
+        Err(failure) => failure.to_string(),
+    };
+    error!("{reason}");
+    RunError::Harness(reason)
+}
+
+/// Looks at the consumers from time to time: how much waits, and whether one is ahead of its stream.
+async fn monitor<S: Stage>(shared: Arc<Shared<S>>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(shared.context.check_every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let metrics = &shared.context.metrics;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        shared.context.health.publish();
+        // Asked anew: where a consumer would start may have moved.
+        for input in shared.stage.inputs() {
+            match consumer::ensure(&shared.bus, &input, consumer::When::Later, metrics).await {
+                Ok(consumer) => {
+                    let info = consumer.cached_info();
+                    let labels = [("durable", input.durable.as_str())];
+                    let pending = i64::try_from(info.num_pending).unwrap_or(i64::MAX);
+                    let unacknowledged = i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX);
+                    metrics.set(Metric::ConsumerPending, &labels, pending);
+                    metrics.set(Metric::ConsumerAckPending, &labels, unacknowledged);
+                }
+                Err(failure) => look_failed(&input, &failure),
+            }
+        }
+    }
+}
+
+fn look_failed(input: &Input, failure: &ConsumerError) {
+    // The reader of the input says so when it matters.
+    if failure.is_final() {
+        warn!(durable = input.durable, "the consumer is not as it should be: {failure}");
+    } else {
+        tracing::debug!(durable = input.durable, "cannot look at the consumer: {failure}");
+    }
+}
