@@ -6,6 +6,7 @@ use std::{
     env,
     fs::{self, File},
     io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
 
@@ -32,10 +33,18 @@ fn main() -> io::Result<()> {
         );
         return Ok(());
     }
-    let beside = profile_folder()?.join(LIBRARY);
+    let profile = profile_folder()?;
+    let beside = profile.join(LIBRARY);
+    let in_deps = profile.join("deps").join(LIBRARY);
     // Somebody may tidy the target folder while the rest of the build stays.
     println!("cargo::rerun-if-changed={}", beside.display());
-    copy(&library, &beside)
+    println!("cargo::rerun-if-changed={}", in_deps.display());
+    copy(&library, &beside)?;
+    // Documentation tests run from a temporary folder, with only `deps` on cargo's library path.
+    match symlink(Path::new("..").join(LIBRARY), &in_deps) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The folder that receives the binaries, `<target>/<profile>`: the parent of the `build` folder that
