@@ -1,7 +1,19 @@
-//! tmp
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let full = std::fs::read_to_string(&a[1]).unwrap();
-    let docs = std::fs::read_to_string(&a[2]).unwrap();
-    print!("{}", github_sim::trim_schema(&full, &docs).unwrap_or_else(|e| panic!("{e}")));
+//! `github-sim`: a GitHub to test against, as a command.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use github_sim::cli::{self, Arguments};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    cli::log(arguments.verbose);
+    match cli::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("github-sim: {error:#}");
+            ExitCode::from(2)
+        }
+    }
 }

@@ -102,8 +102,7 @@ impl Repository {
 
     /// The visible numbers, ascending.
     pub(crate) fn numbers(&self) -> Vec<u64> {
-        let entries = self.store.entries.iter();
-        entries.filter(|(_, e)| !e.hidden).map(|(n, _)| *n).collect()
+        self.store.numbers()
     }
 
     /// Changes one pull request. Its number stays what it is.
@@ -221,7 +220,13 @@ impl Store {
         self.entries.get(&number).map(|e| &e.header)
     }
 
-    /// The body, if it does not come from the source.
+    /// The visible numbers, ascending.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        let entries = self.entries.iter();
+        entries.filter(|(_, e)| !e.hidden).map(|(n, _)| *n).collect()
+    }
+
+    /// Takes the body out, if it does not come from the source. It must be put back.
     pub(crate) fn take_body(&mut self, number: u64) -> Option<Value> {
         let held = self.entries.get_mut(&number)?.body.take()?;
         Some(Arc::unwrap_or_clone(held))

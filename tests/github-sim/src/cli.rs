@@ -1,0 +1,267 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+
+use crate::{Config, Generate, Recording, Sim, Time, Tokens, WorldConfig, trim_schema};
+
+/// Examples of use, behind the options in `--help`.
+const EXAMPLES: &str = "\
+Examples:
+  A recorded repository as it was at the end of the recording:
+    github-sim --recording mathlib4.jsonl.zst
+
+  One recorded day in a minute and a half, starting at noon:
+    github-sim --recording mathlib4.jsonl.zst \\
+      --from 2024-10-20T12:00:00Z --until 2024-10-21T12:00:00Z --speed 960
+
+  250 made-up pull requests on which a minute of work is done every second:
+    github-sim --generate 250 --seed 7 --live --speed 60
+
+  Ask it something (the port and the token are printed when it is ready):
+    curl -s http://127.0.0.1:PORT/graphql -H 'Authorization: bearer TOKEN' \\
+      -d '{\"query\": \"{ rateLimit { cost remaining } }\"}'
+
+  See the truth, the clock, and what was asked so far:
+    curl -s http://127.0.0.1:PORT/_sim/truth/OWNER/NAME | head -1
+    curl -s http://127.0.0.1:PORT/_sim/clock -d '{\"advance_by\": 3600}'
+    curl -s http://127.0.0.1:PORT/_sim/stats
+
+  Let every tenth answer be a proxy's error page, and pull request 42 never arrive:
+    curl -s http://127.0.0.1:PORT/_sim/faults -d '[
+      {\"every\": 10, \"effect\": {\"kind\": \"html\", \"status\": 502}},
+      {\"number\": 42, \"effect\": {\"kind\": \"pull_request_failed\"}}]'
+
+When it is ready it prints one line of JSON on standard output:
+  {\"url\": ..., \"repositories\": [...], \"pull_requests\": N, \"token\": ...}
+Its log is on standard error. It runs until Ctrl-C or SIGTERM. Exit codes: 0 stopped, 2 bad input.";
+
+/// A GitHub to test against: GraphQL over HTTP on a world that is recorded or made up, with a clock
+/// and faults.
+#[derive(Debug, Parser)]
+#[command(name = "github-sim", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+    /// Log every request and fault
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print the part of a GraphQL schema that documents use
+    #[command(hide = true)]
+    TrimSchema {
+        /// The full schema (SDL)
+        schema: PathBuf,
+        /// Documents: operations and fragments
+        #[arg(required = true)]
+        documents: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("world").args(["recording", "generate"]))]
+struct Serve {
+    /// Play a recording: .jsonl, or .jsonl.zst (zstd)
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
+    /// Make up so many pull requests
+    #[arg(long, value_name = "PRS")]
+    generate: Option<u64>,
+
+    /// Let the world stand still; a recording, at its end (the default without --from or --live)
+    #[arg(long, conflicts_with_all = ["from", "until", "speed", "live"])]
+    frozen: bool,
+    /// Start at this time, e.g. 2024-10-20T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<Timestamp>,
+    /// Stop the clock at this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<Timestamp>,
+    /// World seconds per second [default: 1]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    speed: Option<f64>,
+
+    /// What a made-up world follows from
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "generate")]
+    seed: u64,
+    /// Let things happen in a made-up world as the clock goes on
+    #[arg(long, requires = "generate")]
+    live: bool,
+    /// The name of the made-up repository
+    #[arg(long, value_name = "OWNER/NAME", default_value = "octo-org/octo-repo")]
+    repository: String,
+
+    /// Where to listen; port 0 is any free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Faults: a JSON array, see the examples
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Serve these recorded broken answers, each once: {"number", "observed_at", "body"} a line
+    #[arg(long, value_name = "FILE")]
+    broken_answers: Option<PathBuf>,
+    /// Accept only this token (may be given more than once) [default: any but bad-token]
+    #[arg(long, value_name = "TOKEN")]
+    token: Vec<String>,
+    /// Points per token and hour
+    #[arg(long, value_name = "POINTS", default_value_t = 5000)]
+    rate_limit: u64,
+    /// How long that hour is, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    rate_window: u64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
+        Ok(_) => Err("must be above 0".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Logs to standard error; `RUST_LOG` overrides `verbose`.
+pub fn log(verbose: bool) {
+    let level = if verbose {
+        "github_sim=debug"
+    } else {
+        "github_sim=info"
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Does what the command line says, until it is told to stop.
+///
+/// # Errors
+/// When the command line or a file it names is not usable, or the address is taken.
+pub fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Some(Command::TrimSchema { schema, documents }) => {
+            let read = |path: &PathBuf| {
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))
+            };
+            let full = read(&schema)?;
+            let documents = documents.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+            let trimmed = trim_schema(&full, &documents.join("\n"))?;
+            std::io::stdout().write_all(trimmed.as_bytes())?;
+            Ok(())
+        }
+        None => serve(&arguments.serve),
+    }
+}
+
+fn serve(arguments: &Serve) -> anyhow::Result<()> {
+    let config = config(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    // Before the greeting: whoever reads it may end this process at once.
+    let stop = {
+        let _guard = runtime.enter();
+        stop()?
+    };
+    let sim = Sim::start(config)?;
+    if let Some(path) = &arguments.broken_answers {
+        let count = sim.faults().broken_answers(path)?;
+        tracing::info!(count, "broken answers loaded");
+    }
+    let greeting = json!({
+        "url": sim.url(),
+        "repositories": sim.repositories(),
+        "pull_requests": sim.pull_requests(),
+        "token": sim.token(),
+    });
+    let mut out = std::io::stdout();
+    writeln!(out, "{greeting}").and_then(|()| out.flush()).context("cannot print")?;
+    runtime.block_on(stop);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn config(arguments: &Serve) -> anyhow::Result<Config> {
+    if let (Some(from), Some(until)) = (arguments.from, arguments.until)
+        && until <= from
+    {
+        bail!("--until {until} is not after --from {from}");
+    }
+    let mut moves = arguments.from.is_some();
+    let world = match (&arguments.recording, arguments.generate) {
+        (Some(path), _) => {
+            if arguments.from.is_none() && (arguments.until.is_some() || arguments.speed.is_some()) {
+                bail!("--until and --speed play a recording from a time: give it as --from TIME");
+            }
+            WorldConfig::Recording(Recording {
+                path: path.clone(),
+                from: arguments.from,
+                until: arguments.until,
+            })
+        }
+        (None, Some(prs)) => {
+            let Some((owner, name)) = arguments.repository.split_once('/') else {
+                bail!("--repository {}: expected OWNER/NAME", arguments.repository);
+            };
+            if owner.is_empty() || name.is_empty() || name.contains('/') {
+                bail!("--repository {}: expected OWNER/NAME", arguments.repository);
+            }
+            moves = arguments.live;
+            let mut generate = Generate::new(prs, arguments.seed);
+            owner.clone_into(&mut generate.owner);
+            name.clone_into(&mut generate.name);
+            generate.live = arguments.live;
+            generate.at = arguments.from.unwrap_or(generate.at);
+            WorldConfig::Generated(generate)
+        }
+        (None, None) => bail!("give a world: --recording FILE or --generate PRS (see --help)"),
+    };
+    let mut config = Config::new(world);
+    config.listen = arguments.listen;
+    config.rate_limit = arguments.rate_limit;
+    config.rate_window = Duration::from_secs(arguments.rate_window);
+    if moves && !arguments.frozen {
+        config.time = Time::Running {
+            speed: arguments.speed.unwrap_or(1.0),
+            until: arguments.until,
+        };
+    }
+    if !arguments.token.is_empty() {
+        config.tokens = Tokens::Only(arguments.token.clone());
+    }
+    if let Some(path) = &arguments.faults {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        config.faults = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a list of faults", path.display()))?;
+    }
+    Ok(config)
+}
+
+/// Resolves on Ctrl-C or SIGTERM, from now on.
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

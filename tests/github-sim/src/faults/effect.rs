@@ -1,0 +1,254 @@
+//! Carries effects out.
+
+use apollo_compiler::response::{JsonMap, JsonValue};
+use serde_json::{Value, json};
+
+use crate::faults::Effect;
+use crate::graphql::answer::{Answer, Error};
+
+/// An answer that replaces the whole: status, headers, body.
+pub(crate) struct Whole {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+/// GitHub's page for requests that its proxies give up on.
+const HTML: &str = "<html>\r\n<head><title>STATUS</title></head>\r\n<body>\r\n<center><h1>STATUS</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
+const TIME_OUT: &str = "{\n  \"message\": \"We couldn't respond to your request in time. Sorry about that. Please try resubmitting your request and contact us if the problem persists.\"\n}\n";
+
+/// The whole answer that `effect` gives, None when it changes the real one.
+pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
+    let json = ("content-type", "application/json; charset=utf-8");
+    let answer = |status, headers: &[(&str, &str)], body: String| {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Some(Whole {
+            status,
+            headers: headers.iter().map(own).collect(),
+            body,
+        })
+    };
+    match effect {
+        Effect::Replace {
+            status,
+            headers,
+            body,
+        } => Some(Whole {
+            status: *status,
+            headers: headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
+            body: body.clone(),
+        }),
+        Effect::Html { status } => {
+            let title = match status {
+                502 => "502 Bad Gateway".to_owned(),
+                503 => "503 Service Unavailable".to_owned(),
+                504 => "504 Gateway Time-out".to_owned(),
+                other => format!("{other} Error"),
+            };
+            let body = HTML.replace("STATUS", &title);
+            answer(*status, &[("content-type", "text/html")], body)
+        }
+        Effect::TimeOut => answer(502, &[json], TIME_OUT.to_owned()),
+        Effect::Empty { status } => answer(*status, &[json], String::new()),
+        Effect::RateLimited => {
+            let body = json!({ "errors": [{
+                "type": "RATE_LIMITED",
+                "message": "API rate limit exceeded for user ID 1.",
+            }] });
+            answer(200, &[json, ("x-ratelimit-remaining", "0")], body.to_string())
+        }
+        Effect::SecondaryLimit {
+            status,
+            retry_after,
+        } => {
+            let message = "You have exceeded a secondary rate limit. Please wait a few minutes \
+                           before you try again.";
+            let body = json!({
+                "documentation_url":
+                    "https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api#about-secondary-rate-limits",
+                "message": message,
+            });
+            let seconds = retry_after.unwrap_or_default().to_string();
+            let with = [json, ("retry-after", &*seconds)];
+            let headers = if retry_after.is_some() {
+                &with[..]
+            } else {
+                &with[..1]
+            };
+            answer(*status, headers, body.to_string())
+        }
+        Effect::SomethingWentWrong => {
+            let body = json!({ "data": null, "errors": [{ "message": something_went_wrong() }] });
+            answer(200, &[json], body.to_string())
+        }
+        Effect::DropConnection
+        | Effect::Truncate
+        | Effect::Delay { .. }
+        | Effect::ResourceLimits
+        | Effect::PullRequestFailed
+        | Effect::PullRequestNotFound
+        | Effect::WrongType { .. }
+        | Effect::Null { .. } => None,
+    }
+}
+
+fn something_went_wrong() -> &'static str {
+    "Something went wrong while executing your query. This may be the result of a timeout, or it \
+     could be a GitHub bug. Please include `C0DE:2F1A:51D0:9B3E:67123456` when reporting this issue."
+}
+
+/// Changes an answer's data as `effect` says; `target` is the number of the pull request it is for.
+/// Effects on the transport leave it alone.
+pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
+    let Some(Some(data)) = &mut answer.data else {
+        return;
+    };
+    match effect {
+        Effect::ResourceLimits => {
+            for path in heavier_half(data) {
+                let message = "Resource limits for this query exceeded.";
+                let error = Error::typed("RESOURCE_LIMITS_EXCEEDED", message);
+                erase(data, &path, error, &mut answer.errors);
+            }
+        }
+        Effect::PullRequestFailed => {
+            if let Some(path) = place_of(data, target) {
+                let error = Error::new(something_went_wrong());
+                erase(data, &path, error, &mut answer.errors);
+            }
+        }
+        Effect::PullRequestNotFound => {
+            if let Some(path) = place_of(data, target) {
+                let message = match at(data, &path).and_then(|pr| pr.get("id")?.as_str()) {
+                    Some(id) => format!("Could not resolve to a node with the global id of '{id}'"),
+                    None => "Could not resolve to a node".to_owned(),
+                };
+                let error = Error::typed("NOT_FOUND", message);
+                erase(data, &path, error, &mut answer.errors);
+            }
+        }
+        Effect::WrongType { field } => {
+            if let Some(value) = field_of(data, target, field) {
+                *value = match value {
+                    JsonValue::String(_) => JsonValue::from(12345),
+                    JsonValue::Number(_) | JsonValue::Bool(_) | JsonValue::Null => {
+                        JsonValue::from("not what it should be")
+                    }
+                    JsonValue::Array(_) => JsonValue::from("not a list"),
+                    JsonValue::Object(_) => JsonValue::Array(Vec::new()),
+                };
+            }
+        }
+        Effect::Null { field } => {
+            if let Some(value) = field_of(data, target, field) {
+                *value = JsonValue::Null;
+            }
+        }
+        Effect::Replace { .. }
+        | Effect::Html { .. }
+        | Effect::TimeOut
+        | Effect::Empty { .. }
+        | Effect::DropConnection
+        | Effect::Truncate
+        | Effect::Delay { .. }
+        | Effect::RateLimited
+        | Effect::SecondaryLimit { .. }
+        | Effect::SomethingWentWrong => {}
+    }
+}
+
+fn erase(data: &mut JsonMap, path: &[Value], error: Error, errors: &mut Vec<Error>) {
+    if let Some(place) = at_mut(data, path) {
+        *place = JsonValue::Null;
+        errors.push(error.at(path.to_vec()));
+    }
+}
+
+/// Where the pull request is: by its number where that was asked for, or the only node.
+fn place_of(data: &JsonMap, target: Option<u64>) -> Option<Vec<Value>> {
+    let mut found = None;
+    for (key, value) in data {
+        let mut path = vec![json!(key.as_str())];
+        search(value, &mut path, &mut |path, value| {
+            let number = value.get("number").and_then(JsonValue::as_u64);
+            let is_it = number.is_some() && (target.is_none() || number == target);
+            if is_it && found.is_none() {
+                found = Some(path.to_vec());
+            }
+        });
+    }
+    let single = data.get("node").filter(|n| n.is_object());
+    found.or_else(|| single.map(|_| vec![json!("node")]))
+}
+
+/// The places of the pull requests that are nulled when an answer is too heavy.
+fn heavier_half(data: &JsonMap) -> Vec<Vec<Value>> {
+    let mut all = Vec::new();
+    for (key, value) in data {
+        let mut path = vec![json!(key.as_str())];
+        search(value, &mut path, &mut |path, value| {
+            if value.get("number").is_some() {
+                all.push(path.to_vec());
+            }
+        });
+    }
+    if all.is_empty() && data.get("node").is_some_and(|n| n.is_object()) {
+        all.push(vec![json!("node")]);
+    }
+    all.split_off(all.len() / 2)
+}
+
+/// Visits the objects that can be pull requests: not those inside of one.
+fn search(value: &JsonValue, path: &mut Vec<Value>, visit: &mut dyn FnMut(&[Value], &JsonValue)) {
+    match value {
+        JsonValue::Object(map) => {
+            visit(path, value);
+            if map.get("number").is_none() {
+                for (key, inner) in map {
+                    path.push(json!(key.as_str()));
+                    search(inner, path, visit);
+                    path.pop();
+                }
+            }
+        }
+        JsonValue::Array(items) => {
+            for (index, inner) in items.iter().enumerate() {
+                path.push(json!(index));
+                search(inner, path, visit);
+                path.pop();
+            }
+        }
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) | JsonValue::String(_) => {}
+    }
+}
+
+fn field_of<'d>(
+    data: &'d mut JsonMap,
+    target: Option<u64>,
+    field: &str,
+) -> Option<&'d mut JsonValue> {
+    let mut path = place_of(data, target)?;
+    path.extend(field.split('/').map(|part| match part.parse::<usize>() {
+        Ok(index) => json!(index),
+        Err(_) => json!(part),
+    }));
+    at_mut(data, &path)
+}
+
+fn at<'d>(data: &'d JsonMap, path: &[Value]) -> Option<&'d JsonValue> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(data.get(first.as_str()?)?, |value, step| match step {
+        Value::String(key) => value.get(key.as_str()),
+        step => value.get(usize::try_from(step.as_u64()?).ok()?),
+    })
+}
+
+fn at_mut<'d>(data: &'d mut JsonMap, path: &[Value]) -> Option<&'d mut JsonValue> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(data.get_mut(first.as_str()?)?, |value, step| match (value, step) {
+        (JsonValue::Object(map), Value::String(key)) => map.get_mut(key.as_str()),
+        (JsonValue::Array(items), step) => items.get_mut(usize::try_from(step.as_u64()?).ok()?),
+        _ => None,
+    })
+}

@@ -1,0 +1,417 @@
+//! A running simulator, for tests.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::clock::Clock;
+use crate::faults::{Fault, Faults};
+use crate::generated::{self, Generate};
+use crate::graphql::{Engine, SchemaError};
+use crate::limits::Limits;
+use crate::recorded::{self, Recording, RecordingError};
+use crate::server::{self, Shared, Tokens};
+use crate::stats::{Collector, Stats};
+use crate::world::pull_request::{ShapeError, complete};
+use crate::world::{Repository, RepositoryKey, Still, Store, World};
+
+/// The token that a simulator tells its clients.
+const TOKEN: &str = "simulated-token";
+
+/// What a simulator simulates.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens. Port 0 is any free one.
+    pub listen: SocketAddr,
+    /// The repositories.
+    pub worlds: Vec<WorldConfig>,
+    /// How time goes.
+    pub time: Time,
+    /// Which tokens are accepted.
+    pub tokens: Tokens,
+    /// Points per token and window: GitHub's 5,000.
+    pub rate_limit: u64,
+    /// How long a window is, in wall time: GitHub's hour.
+    pub rate_window: Duration,
+    /// Faults that are there from the start.
+    pub faults: Vec<Fault>,
+}
+
+/// Where repositories come from.
+#[derive(Debug, Clone)]
+pub enum WorldConfig {
+    /// Recorded.
+    Recording(Recording),
+    /// Generated.
+    Generated(Generate),
+    /// Empty: what a test puts in with [`Sim::add_pr`].
+    Empty {
+        /// The repository's owner.
+        owner: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// How world time goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Time {
+    /// It stands still until it is set forward.
+    Frozen,
+    /// It runs from the start.
+    Running {
+        /// World seconds per second.
+        speed: f64,
+        /// Where it stops.
+        until: Option<Timestamp>,
+    },
+}
+
+impl Config {
+    /// One world, frozen, at a free port of the loopback address.
+    pub fn new(world: WorldConfig) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            worlds: vec![world],
+            time: Time::Frozen,
+            tokens: Tokens::default(),
+            rate_limit: 5000,
+            rate_window: Duration::from_secs(3600),
+            faults: Vec::new(),
+        }
+    }
+
+    /// An empty repository.
+    pub fn empty(owner: &str, name: &str) -> Self {
+        Self::new(WorldConfig::Empty {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// A generated repository.
+    pub fn generated(generate: Generate) -> Self {
+        Self::new(WorldConfig::Generated(generate))
+    }
+
+    /// A recording, frozen at its end.
+    pub fn recording(path: impl Into<std::path::PathBuf>) -> Self {
+        Self::new(WorldConfig::Recording(Recording {
+            path: path.into(),
+            from: None,
+            until: None,
+        }))
+    }
+}
+
+/// Why a simulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The recording cannot be played.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    /// The embedded schema is broken.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Threads cannot be started.
+    #[error("cannot start the server's threads: {0}")]
+    Runtime(std::io::Error),
+    /// Two worlds have a repository of one name.
+    #[error("there are two repositories of the name {0}")]
+    Twice(String),
+}
+
+/// A pull request or repository that a test names does not exist, or cannot be what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// No such repository.
+    #[error("there is no repository {0}")]
+    NoRepository(String),
+    /// No such pull request.
+    #[error("there is no pull request #{0}")]
+    NoPullRequest(u64),
+    /// Not a pull request.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// A running simulator. It stops when it is dropped.
+pub struct Sim {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl std::fmt::Debug for Sim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sim").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl Sim {
+    /// Loads the worlds and starts to serve them. Does not need, nor mind, a runtime around it;
+    /// loading a recording takes seconds.
+    ///
+    /// # Errors
+    /// When a world cannot be loaded or the address is taken.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let engine = Engine::new()?;
+        let mut repositories = Vec::new();
+        let mut start: Option<Timestamp> = None;
+        for world in &config.worlds {
+            match world {
+                WorldConfig::Recording(recording) => {
+                    let loaded = recorded::load(recording, &engine.shapes)?;
+                    tracing::info!(
+                        path = %recording.path.display(),
+                        start = %loaded.start,
+                        end = %loaded.end,
+                        "recording loaded"
+                    );
+                    start = start.max(Some(loaded.start));
+                    repositories.extend(loaded.repositories);
+                }
+                WorldConfig::Generated(generate) => {
+                    start = start.max(Some(generate.at));
+                    repositories.push(generated::generate(generate, &engine.shapes));
+                }
+                WorldConfig::Empty { owner, name } => {
+                    let id = crate::random::hash(&format!("{owner}/{name}")) % 1_000_000_000;
+                    let key = RepositoryKey::new(owner, name, id);
+                    let still = Box::new(Still);
+                    repositories.push(Repository::new(key, Store::default(), still));
+                }
+            }
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for repository in &repositories {
+            let name = repository.key.full_name();
+            if !names.insert(name.to_lowercase()) {
+                return Err(StartError::Twice(name));
+            }
+        }
+        let start = start.unwrap_or_else(generated::default_start);
+        let clock = match config.time {
+            Time::Frozen => Clock::frozen(start),
+            Time::Running { speed, until } => Clock::running(start, speed, until),
+        };
+        let faults = Faults::default();
+        config.faults.iter().cloned().for_each(|fault| faults.add(fault));
+        let shared = Arc::new(Shared {
+            world: RwLock::new(World::new(Arc::clone(&engine.shapes), repositories, start)),
+            engine,
+            clock,
+            faults,
+            limits: Limits::new(config.rate_limit, config.rate_window),
+            stats: Collector::default(),
+            tokens: config.tokens.clone(),
+        });
+        let listen_error = |error| StartError::Listen {
+            address: config.listen,
+            error,
+        };
+        let listener = TcpListener::bind(config.listen).map_err(listen_error)?;
+        listener.set_nonblocking(true).map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("github-sim")
+            .enable_all()
+            .build()
+            .map_err(StartError::Runtime)?;
+        let listener = {
+            let _guard = runtime.enter();
+            tokio::net::TcpListener::from_std(listener).map_err(listen_error)?
+        };
+        let router = server::router(Arc::clone(&shared));
+        runtime.spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the server stopped");
+            }
+        });
+        Ok(Self {
+            shared,
+            address,
+            runtime: Some(runtime),
+        })
+    }
+
+    /// The base address, `http://127.0.0.1:PORT`. GraphQL is at `/graphql` and `/api/graphql`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A token that is accepted.
+    pub fn token(&self) -> &str {
+        match &self.shared.tokens {
+            Tokens::AllBut(_) => TOKEN,
+            Tokens::Only(accepted) => accepted.first().map_or(TOKEN, String::as_str),
+        }
+    }
+
+    /// World time.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// What goes wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.shared.faults
+    }
+
+    /// What was asked so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.snapshot()
+    }
+
+    /// Uses up points of the current window of `token`, so that `left` are left.
+    pub fn leave_points(&self, token: &str, left: u64) {
+        let now = Timestamp::now();
+        let limit = self.shared.limits.standing(token, now).limit;
+        self.shared.limits.set_used(token, limit.saturating_sub(left), now);
+    }
+
+    /// The names of all repositories, `owner/name`.
+    pub fn repositories(&self) -> Vec<String> {
+        self.shared.world().names()
+    }
+
+    /// How many pull requests there are now, in all repositories.
+    pub fn pull_requests(&self) -> usize {
+        let world = self.shared.world();
+        world.repositories.iter().map(|r| r.store.count(None)).sum()
+    }
+
+    /// Every pull request of a repository as it is now, by number; empty when there is no such
+    /// repository. GitHub's field names; connections are `{"nodes": [...]}`.
+    pub fn truth(&self, owner: &str, name: &str) -> Vec<Value> {
+        let world = self.shared.world();
+        let Some(repository) = world.repository(owner, name, true) else {
+            return Vec::new();
+        };
+        let numbers = repository.numbers().into_iter();
+        let values = numbers.filter_map(|n| repository.pull_request(n));
+        values.map(|value| (*value).clone()).collect()
+    }
+
+    /// One pull request as it is now.
+    pub fn truth_of(&self, owner: &str, name: &str, number: u64) -> Option<Value> {
+        let world = self.shared.world();
+        let found = world.repository(owner, name, true)?.pull_request(number)?;
+        Some((*found).clone())
+    }
+
+    /// Adds a pull request, or replaces the one of the same number. Everything but `number` may be
+    /// left out; lists may be given as arrays.
+    ///
+    /// # Errors
+    /// When there is no such repository, or the value cannot be a pull request.
+    pub fn add_pr(&self, owner: &str, name: &str, mut value: Value) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        let (shapes, now) = (Arc::clone(&world.shapes), world.now());
+        let repository = repository_mut(&mut world, owner, name)?;
+        let header = complete(&shapes, &repository.key, &mut value, now)?;
+        repository.store.put(header, Some(value));
+        Ok(())
+    }
+
+    /// Changes a pull request. `updatedAt` is not touched: whether GitHub would is the test's to say.
+    ///
+    /// # Errors
+    /// When there is no such pull request, or `change` makes it none.
+    pub fn update_pr(
+        &self,
+        owner: &str,
+        name: &str,
+        number: u64,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        let (shapes, now) = (Arc::clone(&world.shapes), world.now());
+        let repository = repository_mut(&mut world, owner, name)?;
+        match repository.update(&shapes, number, now, change) {
+            Some(done) => Ok(done?),
+            None => Err(ChangeError::NoPullRequest(number)),
+        }
+    }
+
+    /// Hides a pull request, as if it had been deleted, or shows it again.
+    ///
+    /// # Errors
+    /// When there is no such pull request.
+    pub fn hide_pr(
+        &self,
+        owner: &str,
+        name: &str,
+        number: u64,
+        hidden: bool,
+    ) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        let repository = repository_mut(&mut world, owner, name)?;
+        if repository.store.hide(number, hidden) {
+            Ok(())
+        } else {
+            Err(ChangeError::NoPullRequest(number))
+        }
+    }
+
+    /// Renames a repository. Its former name still leads to it, unless a client says otherwise.
+    ///
+    /// # Errors
+    /// When there is no such repository.
+    pub fn rename_repository(
+        &self,
+        (owner, name): (&str, &str),
+        (new_owner, new_name): (&str, &str),
+    ) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        let repository = repository_mut(&mut world, owner, name)?;
+        let key = &mut repository.key;
+        repository.former_names.push((key.owner.clone(), key.name.clone()));
+        new_owner.clone_into(&mut key.owner);
+        new_name.clone_into(&mut key.name);
+        Ok(())
+    }
+
+    /// Archives a repository, or makes it active again.
+    ///
+    /// # Errors
+    /// When there is no such repository.
+    pub fn archive(&self, owner: &str, name: &str, archived: bool) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        repository_mut(&mut world, owner, name)?.is_archived = archived;
+        Ok(())
+    }
+}
+
+fn repository_mut<'w>(
+    world: &'w mut World,
+    owner: &str,
+    name: &str,
+) -> Result<&'w mut Repository, ChangeError> {
+    let index = world.index(owner, name, true);
+    index
+        .and_then(|i| world.repositories.get_mut(i))
+        .ok_or_else(|| ChangeError::NoRepository(format!("{owner}/{name}")))
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Does not wait, so that it may be dropped within another runtime.
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What was asked and what was answered.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// Counts since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// HTTP requests to GraphQL.
+    pub requests: u64,
+    /// Points charged.
+    pub points: u64,
+    /// By operation name; `anonymous` without one.
+    pub operations: BTreeMap<String, OperationStats>,
+    /// By kind of answer: `data`, `data_with_errors`, `refused`, `rate_limited`, `unauthorized`,
+    /// `bad_request`, and `fault` where a fault made the answer.
+    pub answers: BTreeMap<String, u64>,
+    /// Faults served, by their effect's kind; `broken_answer` for answers of a recording.
+    pub faults: BTreeMap<String, u64>,
+    /// How often each pull request was asked for as a whole (by `nodes(ids:)` or
+    /// `pullRequest(number:)`), by number, over all repositories.
+    pub detail_requests: BTreeMap<u64, u64>,
+    /// The most requests that were being answered at the same time.
+    pub concurrent_max: u64,
+}
+
+/// Counts of one operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationStats {
+    /// Requests that named it and were valid.
+    pub requests: u64,
+    /// Points charged for them.
+    pub points: u64,
+}
+
+/// Collects [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Collector(Mutex<(Stats, u64)>);
+
+impl Collector {
+    pub(crate) fn snapshot(&self) -> Stats {
+        self.with(|stats| stats.clone())
+    }
+
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Stats) -> T) -> T {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&mut inner.0)
+    }
+
+    pub(crate) fn answered(&self, kind: &str) {
+        self.with(|stats| *stats.answers.entry(kind.to_owned()).or_default() += 1);
+    }
+
+    pub(crate) fn fault(&self, kind: &str) {
+        self.with(|stats| *stats.faults.entry(kind.to_owned()).or_default() += 1);
+    }
+
+    /// Counts a request as being answered until the guard is dropped.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1 += 1;
+        inner.0.requests += 1;
+        inner.0.concurrent_max = inner.0.concurrent_max.max(inner.1);
+        InFlight(self)
+    }
+}
+
+/// A request that is being answered.
+pub(crate) struct InFlight<'a>(&'a Collector);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.1 -= 1;
+    }
+}
