@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prmirror_proto::subjects::BUCKET_BODIES;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span, error, info_span, warn};
 
 use super::Shared;
@@ -165,8 +166,7 @@ async fn call<S: Stage>(
     let stage = Arc::clone(&shared.stage);
     let work = async move { stage.handle(&deliveries).await };
     // Aborted with the batch: a handler must not go on after the shutdown gave its messages back.
-    let mut task = AbortOnDrop(tokio::spawn(work.in_current_span()));
-    let ended = (&mut task.0).await;
+    let ended = AbortOnDropHandle::new(tokio::spawn(work.in_current_span())).await;
     let metrics = &shared.context.metrics;
     metrics.observe(Metric::HandleSeconds, &[], started.elapsed().as_secs_f64());
     match ended {
@@ -191,14 +191,6 @@ async fn call<S: Stage>(
                 reason,
             })
         }
-    }
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::hold::{Held, InHand};
@@ -28,9 +29,10 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
         messages: sender,
         stop: stop.clone(),
     };
-    let reader = tokio::spawn(reader.run());
+    let reader = AbortOnDropHandle::new(tokio::spawn(reader.run()));
     // In a task of its own: it must not wait for anything else.
-    let progress = tokio::spawn(tell_progress(in_hand.clone(), input.clone()));
+    let progress = tell_progress(in_hand.clone(), input.clone());
+    let progress = AbortOnDropHandle::new(tokio::spawn(progress));
 
     let mut queue = Queue::new(input.batch, input.max_deliver);
     let mut batches = JoinSet::new();

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::bus::Bus;
@@ -84,7 +85,8 @@ pub async fn run<S: Stage>(
     for input in inputs {
         tasks.spawn(input::run(Arc::clone(&shared), input, stop.clone()));
     }
-    let monitor = tokio::spawn(monitor(Arc::clone(&shared), stop.clone()));
+    let monitor = monitor(Arc::clone(&shared), stop.clone());
+    let monitor = AbortOnDropHandle::new(tokio::spawn(monitor));
     shared.context.health.set_running(true);
     info!(run = shared.context.run, "running");
 
