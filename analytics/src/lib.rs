@@ -1,1 +1,23 @@
 //! DuckDB: schema, landing, reconciliation, views; and the crate that runs them.
+//!
+//! The SQL is in files: `schema/` makes the tables, `views/` what analysts read, `reconcile/` holds one
+//! rule a file. [`Database`] owns the only connection that writes.
+
+mod batch;
+mod database;
+mod error;
+mod guard;
+mod land;
+mod positions;
+mod ranges;
+mod reader;
+mod rows;
+mod schema;
+mod value;
+
+pub use batch::{Batch, Landed, Record, Sequenced};
+pub use database::{Database, Options};
+pub use error::{DatabaseError, Holder, OpenError};
+pub use guard::Refusal;
+pub use reader::{Column, Limits, QueryError, Reader, Table};
+pub use schema::SCHEMA_VERSION;

@@ -1,0 +1,102 @@
+//! CI by head commit: what is current, and the history of what was.
+
+use duckdb::Connection;
+use jiff::Timestamp;
+use prmirror_proto::PullRequest;
+
+use super::Key;
+use crate::error::DatabaseError;
+use crate::rows::{Kind, Rows, Shape};
+
+pub(crate) const SHAPE: Shape = Shape::new(
+    "check_runs",
+    &[
+        ("repository", Kind::Text),
+        ("number", Kind::Number),
+        ("head_ref_oid", Kind::Text),
+        ("id", Kind::Text),
+        ("kind", Kind::Text),
+        ("name", Kind::Text),
+        ("status", Kind::Text),
+        ("conclusion", Kind::Text),
+        ("started_at", Kind::Time),
+        ("completed_at", Kind::Time),
+        ("url", Kind::Text),
+        ("description", Kind::Text),
+        ("observed_at", Kind::Time),
+        ("superseded_at", Kind::Time),
+    ],
+);
+
+pub(crate) const LANDING: Shape = Shape::temporary(
+    "landing_checks",
+    &[
+        ("repository", Kind::Text),
+        ("number", Kind::Number),
+        ("head_ref_oid", Kind::Text),
+        ("id", Kind::Text),
+    ],
+);
+
+/// CI of some pull requests.
+pub(super) struct Checks {
+    rows: Rows,
+    landing: Rows,
+}
+
+impl Checks {
+    pub(super) fn new() -> Self {
+        Self {
+            rows: Rows::new(&SHAPE),
+            landing: Rows::new(&LANDING),
+        }
+    }
+
+    /// Adds that of one pull request, observed then.
+    pub(super) fn push(&mut self, key: &Key, observed_at: Timestamp, pull_request: &PullRequest) {
+        let contexts = pull_request
+            .checks
+            .iter()
+            .flat_map(|checks| &checks.contexts.nodes);
+        for context in contexts {
+            key.push(&mut self.landing);
+            self.landing.text(&pull_request.head_ref_oid);
+            self.landing.text(&context.id);
+            let rows = &mut self.rows;
+            key.push(rows);
+            rows.text(&pull_request.head_ref_oid);
+            rows.text(&context.id);
+            rows.text(&context.kind);
+            rows.text(&context.name);
+            rows.text(&context.status);
+            rows.maybe_text(context.conclusion.as_deref());
+            rows.maybe_time(context.started_at);
+            rows.maybe_time(context.completed_at);
+            rows.maybe_text(context.url.as_deref());
+            rows.maybe_text(context.description.as_deref());
+            rows.time(observed_at);
+            rows.micros(None);
+        }
+    }
+
+    /// Makes these the current ones of the pull requests in `landing_keys`. What was current and is
+    /// not among them becomes history, from the time at which the new content was observed; so this
+    /// comes after the observations are written.
+    pub(super) fn write(self, connection: &Connection) -> Result<(), DatabaseError> {
+        self.landing.stage(connection)?;
+        connection.execute_batch(
+            "INSERT INTO check_runs
+             SELECT check_runs.* REPLACE (observations.content_observed_at AS superseded_at)
+             FROM check_runs
+             JOIN landing_keys USING (repository, number)
+             JOIN pull_request_observations AS observations USING (repository, number)
+             ANTI JOIN landing_checks USING (repository, number, head_ref_oid, id)
+             WHERE superseded_at IS NULL;
+
+             DELETE FROM check_runs USING landing_keys AS keys
+             WHERE check_runs.repository = keys.repository AND check_runs.number = keys.number
+               AND superseded_at IS NULL;",
+        )?;
+        self.rows.append(connection)
+    }
+}

@@ -1,0 +1,141 @@
+//! Which messages have landed: the other half of exactly once.
+//!
+//! A durable consumer redelivers what was not acknowledged, and may deliver newer messages first. One
+//! number a stream would then skip what it never saw, so what has landed is kept as ranges, which are
+//! one range while nothing is missing.
+
+use std::collections::BTreeMap;
+
+use duckdb::Connection;
+
+use crate::batch::Sequenced;
+use crate::error::DatabaseError;
+use crate::ranges::Ranges;
+use crate::rows::{Kind, Rows, Shape};
+
+/// More gaps than this come from messages that the stream dropped, not from a consumer's window; the
+/// lowest are then closed.
+const MOST_RANGES: usize = 1_000;
+
+const SHAPE: Shape = Shape::new(
+    "stream_positions",
+    &[
+        ("stream", Kind::Text),
+        ("first_sequence", Kind::Number),
+        ("last_sequence", Kind::Number),
+        ("newest_published_at", Kind::Time),
+    ],
+);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Position {
+    landed: Ranges,
+    /// In microseconds since the epoch.
+    newest_published_at: i64,
+}
+
+/// The positions of all streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Positions(BTreeMap<String, Position>);
+
+/// What [`Positions::admit`] says of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is new.
+    New,
+    /// It has landed.
+    Landed,
+    /// It is new: its sequence has landed, but of an earlier stream of that name.
+    NewStream,
+}
+
+impl Positions {
+    /// Reads them.
+    pub(crate) fn read(connection: &Connection) -> Result<Self, DatabaseError> {
+        let mut statement = connection.prepare(
+            "SELECT stream, first_sequence, last_sequence, epoch_us(newest_published_at)
+             FROM stream_positions ORDER BY stream, first_sequence",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut read: BTreeMap<String, (Vec<(u64, u64)>, i64)> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (ranges, newest) = read.entry(row.get(0)?).or_default();
+            ranges.push((row.get(1)?, row.get(2)?));
+            *newest = row.get(3)?;
+        }
+        Ok(Self(
+            read.into_iter()
+                .map(|(stream, (ranges, newest_published_at))| {
+                    let landed = ranges.into_iter().collect();
+                    (
+                        stream,
+                        Position {
+                            landed,
+                            newest_published_at,
+                        },
+                    )
+                })
+                .collect(),
+        ))
+    }
+
+    /// Takes a message in, if it has not landed.
+    ///
+    /// Within one stream a higher sequence was never published earlier; a landed sequence that is
+    /// younger than all that has landed therefore belongs to a stream that was made anew, whose
+    /// numbers begin again.
+    pub(crate) fn admit(&mut self, message: &Sequenced) -> Admission {
+        let published = message.published_at.as_microsecond();
+        let position = self
+            .0
+            .entry(message.stream.clone())
+            .or_insert_with(|| Position {
+                landed: Ranges::default(),
+                newest_published_at: i64::MIN,
+            });
+        let mut admission = Admission::New;
+        if position.landed.contains(message.sequence) {
+            if published <= position.newest_published_at {
+                return Admission::Landed;
+            }
+            position.landed = Ranges::default();
+            admission = Admission::NewStream;
+        }
+        position.landed.insert(message.sequence);
+        if position.landed.len() > MOST_RANGES {
+            position.landed.close_lowest_gap();
+        }
+        position.newest_published_at = position.newest_published_at.max(published);
+        admission
+    }
+
+    /// Writes those of some streams.
+    pub(crate) fn write<'a>(
+        &self,
+        connection: &Connection,
+        streams: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), DatabaseError> {
+        let mut rows = Rows::new(&SHAPE);
+        for stream in streams {
+            connection.execute("DELETE FROM stream_positions WHERE stream = ?", [stream])?;
+            let Some(position) = self.0.get(stream) else {
+                continue;
+            };
+            for (first, last) in position.landed.iter() {
+                rows.text(stream);
+                rows.number(first);
+                rows.number(last);
+                rows.micros(Some(position.newest_published_at));
+            }
+        }
+        rows.append(connection)
+    }
+
+    /// Up to where each stream has landed without a gap.
+    pub(crate) fn contiguous(&self) -> BTreeMap<String, u64> {
+        self.0
+            .iter()
+            .filter_map(|(stream, position)| Some((stream.clone(), position.landed.contiguous()?)))
+            .collect()
+    }
+}

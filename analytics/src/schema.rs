@@ -1,0 +1,130 @@
+//! The schema: made and brought up to date when the file is opened, and never afterwards.
+
+use duckdb::Connection;
+
+use crate::error::DatabaseError;
+
+/// A step from one version of the schema to the next. Steps are never changed once published; a new
+/// one is added.
+struct Step {
+    version: i32,
+    sql: &'static [&'static str],
+}
+
+const STEPS: &[Step] = &[Step {
+    version: 1,
+    sql: &[
+        include_str!("../schema/01_bookkeeping.sql"),
+        include_str!("../schema/02_pull_requests.sql"),
+        include_str!("../schema/03_collections.sql"),
+        include_str!("../schema/04_logs.sql"),
+        include_str!("../schema/05_reconciliation.sql"),
+    ],
+}];
+
+/// The views, in an order in which each finds those it reads. They hold nothing, so they are made
+/// anew at every start and need no versions.
+const VIEWS: &[&str] = &[
+    include_str!("../views/pull_requests.sql"),
+    include_str!("../views/open_pull_requests.sql"),
+    include_str!("../views/current_checks.sql"),
+];
+
+/// The schema's version that this build writes.
+pub const SCHEMA_VERSION: i32 = 1;
+
+/// Why the schema could not be applied.
+pub(crate) enum SchemaError {
+    /// The file's version is this one, newer than what this build knows.
+    Newer(i32),
+    /// The file has tables and no version.
+    Foreign,
+    Database(DatabaseError),
+}
+
+impl<E: Into<DatabaseError>> From<E> for SchemaError {
+    fn from(error: E) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+/// Brings the file to [`SCHEMA_VERSION`] and leaves no change of it in the write-ahead log, whose
+/// replay DuckDB gets wrong at times when it holds such changes.
+pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
+    let found = version(connection)?;
+    if found > SCHEMA_VERSION {
+        return Err(SchemaError::Newer(found));
+    }
+    let transaction = connection.unchecked_transaction()?;
+    for step in STEPS.iter().filter(|step| step.version > found) {
+        for sql in step.sql {
+            transaction.execute_batch(sql)?;
+        }
+        transaction.execute(
+            "INSERT INTO schema_version VALUES (?, now(), ?)",
+            duckdb::params![step.version, env!("CARGO_PKG_VERSION")],
+        )?;
+    }
+    for sql in VIEWS {
+        transaction.execute_batch(sql)?;
+        inherit_comments(&transaction, sql)?;
+    }
+    transaction.commit()?;
+    connection.execute_batch("CHECKPOINT")?;
+    Ok(())
+}
+
+/// The file's version, 0 for an empty one.
+fn version(connection: &Connection) -> Result<i32, SchemaError> {
+    let (tables, versioned): (i64, bool) = connection.query_row(
+        "SELECT count(*), coalesce(bool_or(table_name = 'schema_version'), false)
+         FROM duckdb_tables() WHERE NOT internal AND NOT temporary",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    match (tables, versioned) {
+        (0, _) => Ok(0),
+        (_, false) => Err(SchemaError::Foreign),
+        (_, true) => Ok(connection.query_row(
+            "SELECT coalesce(max(version), 0) FROM schema_version",
+            [],
+            |row| row.get(0),
+        )?),
+    }
+}
+
+/// The value of a header line `-- name: value`.
+pub(crate) fn header<'a>(sql: &'a str, name: &str) -> Option<&'a str> {
+    sql.lines()
+        .map_while(|line| line.strip_prefix("--"))
+        .find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
+        .map(str::trim)
+}
+
+/// Gives a view's columns the comments of the equally named columns of the tables that its file
+/// names in `-- comments from:`.
+fn inherit_comments(connection: &Connection, sql: &str) -> Result<(), DatabaseError> {
+    let Some(tables) = header(sql, "comments from") else {
+        return Ok(());
+    };
+    let view = sql
+        .split_once("CREATE OR REPLACE VIEW ")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .ok_or_else(|| DatabaseError::Value("a view's file makes no view".to_owned()))?;
+    let mut statement = connection.prepare(
+        "SELECT DISTINCT ON (view.column_name) format(
+             'COMMENT ON COLUMN {}.{} IS ''{}''',
+             view.table_name, view.column_name, replace(source.comment, '''', ''''''))
+         FROM duckdb_columns() AS view
+         JOIN duckdb_columns() AS source USING (column_name)
+         WHERE view.table_name = ? AND list_contains(string_split(?, ', '), source.table_name)
+           AND view.comment IS NULL AND source.comment IS NOT NULL",
+    )?;
+    let comments = statement
+        .query_map([view, tables], |row| row.get::<_, String>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    for comment in comments {
+        connection.execute_batch(&comment)?;
+    }
+    Ok(())
+}
