@@ -33,6 +33,9 @@ pub struct ChangeRequest {
     pub noticed_at: Timestamp,
     /// When it changed on GitHub, as far as the source could tell.
     pub changed_at: Option<Timestamp>,
+    /// Not to be fetched earlier: GitHub needs a moment until a torn answer is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
     /// What the source saw, when it saw that much.
     pub seen: Option<KeyData>,
 }

@@ -1,1 +1,217 @@
-//! Compares with the last accepted state and emits typed events.
+//! diff-integrity: compares each accepted observation with the last one and says what happened.
+//!
+//! Reads `pr.valid`; writes `pr.changesets` (what is to be landed) and `pr.events` (the public feed).
+//!
+//! The last accepted state of each pull request is in KV. It is written with compare-and-set
+//! *before* its consequences are sent, together with those consequences: whoever finds a state whose
+//! consequences may not have been sent (after a crash) sends them again under the same ids. So no
+//! event is lost, and the broker and the tables drop what they already have.
+
+mod accepted;
+mod events;
+mod merge;
+
+pub use accepted::Accepted;
+pub use events::diff;
+pub use merge::keep_known;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use prmirror_kit::{Batch, Delivery, Input, Kv, KvError, Outcome, Outgoing, Stage};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
+use prmirror_proto::subjects::{STREAM_VALID, pull_request_key};
+use prmirror_proto::{Observation, Valid, digest};
+
+/// How long GitHub's replicas are given to catch up before an older answer is asked for again.
+const STALE_READ_PAUSE: jiff::SignedDuration = jiff::SignedDuration::from_secs(15);
+
+/// How often a lost race for one state is run again before the broker is asked to redeliver.
+const RACES: usize = 5;
+
+/// The stage.
+pub struct DiffIntegrity {
+    accepted: Kv,
+    /// Keys whose stored consequences this process knows to have been sent or is sending: all
+    /// others are sent once more when they are met.
+    settled: Mutex<HashSet<String>>,
+}
+
+impl DiffIntegrity {
+    /// The stage, with the bucket that holds the accepted states.
+    #[must_use]
+    pub fn new(accepted: Kv) -> Self {
+        Self {
+            accepted,
+            settled: Mutex::default(),
+        }
+    }
+}
+
+impl Stage for DiffIntegrity {
+    const NAME: &'static str = "diff-integrity";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input {
+            batch: Batch {
+                max_count: 32,
+                max_wait: Duration::from_millis(20),
+                ..Batch::default()
+            },
+            // Batches one after the other: two observations of one pull request stay in order.
+            concurrency: 1,
+            max_ack_pending: 256,
+            ..Input::new(STREAM_VALID, Self::NAME, "pr.valid.>")
+        }]
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
+        // Observations of one pull request in their order, different ones side by side.
+        let mut by_key: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, delivery) in batch.iter().enumerate() {
+            outcomes.push(Outcome::Emit(Vec::new()));
+            by_key.entry(&delivery.subject).or_default().push(at);
+        }
+        let done: Vec<Vec<(usize, Outcome)>> = futures::stream::iter(by_key.into_values())
+            .map(|places| async move {
+                let mut group = Vec::with_capacity(places.len());
+                for at in places {
+                    if let Some(delivery) = batch.get(at) {
+                        group.push((at, self.one(delivery).await));
+                    }
+                }
+                group
+            })
+            .buffer_unordered(16)
+            .collect()
+            .await;
+        for (at, outcome) in done.into_iter().flatten() {
+            if let Some(place) = outcomes.get_mut(at) {
+                *place = outcome;
+            }
+        }
+        outcomes
+    }
+}
+
+impl DiffIntegrity {
+    async fn one(&self, delivery: &Delivery) -> Outcome {
+        let valid: Valid = match delivery.decode() {
+            Ok(valid) => valid,
+            Err(error) => return error.into(),
+        };
+        let cause = delivery
+            .envelope
+            .message_id
+            .clone()
+            .unwrap_or_else(|| digest::of_value(&valid));
+        let key = pull_request_key(&valid.repository, valid.number);
+        for _ in 0..RACES {
+            match self.try_one(&valid, &cause, &key).await {
+                Ok(outcome) => return outcome,
+                Err(KvError::Conflict { .. }) => {}
+                Err(error) => {
+                    return Outcome::Retry {
+                        after: Duration::from_secs(2),
+                        reason: error.to_string(),
+                    };
+                }
+            }
+        }
+        Outcome::Retry {
+            after: Duration::from_millis(500),
+            reason: "others keep writing this pull request's state".to_owned(),
+        }
+    }
+
+    async fn try_one(&self, valid: &Valid, cause: &str, key: &str) -> Result<Outcome, KvError> {
+        let known = self.accepted.get::<Accepted>(key).await?;
+        let mut messages = Vec::new();
+        if let Some(known) = &known {
+            let settled = self.is_settled(key);
+            if !settled && known.value.cause != cause {
+                messages.extend(known.value.messages());
+            }
+            if known.value.cause == cause {
+                // Delivered again: the state is there, its consequences may not be.
+                self.settle(key);
+                return Ok(emit(known.value.messages()));
+            }
+            if known.value.observed_at >= valid.observed_at {
+                return Ok(if messages.is_empty() {
+                    Outcome::Skip {
+                        reason: "superseded",
+                    }
+                } else {
+                    emit(messages)
+                });
+            }
+            if let Some(request) = stale_read(valid, &known.value, cause) {
+                messages.push(Outgoing::new(&request));
+                return Ok(emit(messages));
+            }
+        }
+        let previous = known.as_ref().map(|entry| &entry.value);
+        let accepted = Accepted::next(previous, valid, cause);
+        messages.extend(accepted.messages());
+        match &known {
+            Some(entry) => {
+                self.accepted.update(key, &accepted, entry.revision).await?;
+            }
+            None => {
+                self.accepted.create(key, &accepted).await?;
+            }
+        }
+        self.settle(key);
+        Ok(emit(messages))
+    }
+
+    fn is_settled(&self, key: &str) -> bool {
+        self.settled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(key)
+    }
+
+    fn settle(&self, key: &str) {
+        self.settled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.to_owned());
+    }
+}
+
+type Encoded = Result<Outgoing, prmirror_proto::envelope::EncodeError>;
+
+fn emit(messages: Vec<Encoded>) -> Outcome {
+    match messages.into_iter().collect::<Result<Vec<_>, _>>() {
+        Ok(messages) => Outcome::Emit(messages),
+        Err(error) => error.into(),
+    }
+}
+
+/// A request to look again when GitHub's answer is older than what it said before. The second
+/// answer is believed whatever it says.
+fn stale_read(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
+    let Observation::Present { snapshot } = &valid.observation else {
+        return None;
+    };
+    let before = known.snapshot.as_ref()?.pull_request.updated_at;
+    let now = snapshot.pull_request.updated_at;
+    (now < before && valid.provenance.source != Source::Recheck).then(|| ChangeRequest {
+        repository: valid.repository.clone(),
+        number: valid.number,
+        id: Some(snapshot.pull_request.id.clone()),
+        lane: Lane::Realtime,
+        source: Source::Recheck,
+        basis: format!("stale:{}", digest::of_bytes(cause.as_bytes())),
+        reason: format!("updatedAt went back from {before} to {now}"),
+        noticed_at: valid.provenance.noticed_at,
+        changed_at: valid.provenance.changed_at,
+        not_before: valid.observed_at.checked_add(STALE_READ_PAUSE).ok(),
+        seen: None,
+    })
+}

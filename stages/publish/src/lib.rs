@@ -1,1 +1,186 @@
-//! The only writer of DuckDB.
+//! publish: the only writer of DuckDB.
+//!
+//! Lands `pr.changesets`, `pr.inventory`, `pr.quarantine` and `pr.costs` in batches, each in one
+//! transaction with its place in the stream; compares what has landed with what was observed
+//! (reconciliation) and asks for repairs on `pr.findings`; answers `prmirror sql`, `status` and
+//! `reconcile` over NATS; and puts read-only copies where other processes can open them.
+
+mod service;
+mod upkeep;
+mod writer;
+
+pub use service::{Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SqlRequest, serve};
+pub use upkeep::{Upkeep, reconcile_once};
+pub use writer::{Writer, WriterError};
+
+use std::time::Duration;
+
+use prmirror_analytics::{Batch as LandingBatch, DatabaseError, Record, Sequenced};
+use prmirror_kit::config::PublishConfig;
+use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
+use prmirror_proto::envelope::DecodeError;
+use prmirror_proto::subjects::{
+    STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
+};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Name of the database file in the data folder.
+pub const DATABASE_FILE: &str = "prmirror.duckdb";
+
+/// Folder, in the data folder, of what other processes may read.
+pub const PUBLISHED_FOLDER: &str = "published";
+
+/// Code of a message that DuckDB does not take.
+const CODE_UNLANDABLE: &str = "landing-refused";
+
+/// The stage.
+pub struct Publish {
+    writer: Writer,
+    config: PublishConfig,
+    /// Told when a scan is complete: time to reconcile.
+    scanned: Arc<Notify>,
+}
+
+impl Publish {
+    /// The stage over an open database. `scanned` is notified when a scan has landed to its end.
+    #[must_use]
+    pub fn new(writer: Writer, config: PublishConfig, scanned: Arc<Notify>) -> Self {
+        Self {
+            writer,
+            config,
+            scanned,
+        }
+    }
+}
+
+/// The message in a delivery, as it is landed.
+fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
+    let record = match delivery.stream.as_str() {
+        STREAM_CHANGESETS => Record::Changeset(delivery.decode()?),
+        STREAM_INVENTORY => Record::Inventory(delivery.decode()?),
+        STREAM_QUARANTINE => Record::Quarantined(delivery.decode()?),
+        _ => Record::Cost(delivery.decode()?),
+    };
+    Ok(Sequenced {
+        stream: delivery.stream.clone(),
+        sequence: delivery.stream_sequence,
+        message_id: delivery.envelope.message_id.clone().unwrap_or_default(),
+        published_at: delivery.published_at,
+        record,
+    })
+}
+
+impl Stage for Publish {
+    const NAME: &'static str = "publish";
+
+    fn inputs(&self) -> Vec<Input> {
+        let input = |stream, name: &str, filter: &str| Input {
+            batch: Batch {
+                max_count: self.config.batch as usize,
+                max_wait: self.config.batch_wait,
+                max_bytes: 32 << 20,
+            },
+            // A landing that fails because the disk is full succeeds when there is room.
+            max_deliver: -1,
+            ack_wait: Duration::from_secs(60),
+            max_ack_pending: 2 * i64::from(self.config.batch),
+            ..Input::new(stream, format!("publish-{name}"), filter)
+        };
+        vec![
+            input(STREAM_CHANGESETS, "changesets", "pr.changesets.>"),
+            input(STREAM_INVENTORY, "inventory", "pr.inventory.>"),
+            input(STREAM_QUARANTINE, "quarantine", "pr.quarantine.>"),
+            input(STREAM_COSTS, "costs", "pr.costs.>"),
+        ]
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut records = Vec::with_capacity(batch.len());
+        let mut places = Vec::with_capacity(batch.len());
+        for (place, delivery) in batch.iter().enumerate() {
+            match record(delivery) {
+                Ok(record) => {
+                    records.push(record);
+                    places.push(place);
+                    outcomes.push(Outcome::Emit(Vec::new()));
+                }
+                Err(error) => outcomes.push(error.into()),
+            }
+        }
+        let results = self.land(records).await;
+        for (place, result) in places.into_iter().zip(results) {
+            if let Err(outcome) = result
+                && let Some(slot) = outcomes.get_mut(place)
+            {
+                *slot = outcome;
+            }
+        }
+        outcomes
+    }
+}
+
+impl Publish {
+    /// Lands records in one transaction; when DuckDB refuses the content of one, each by itself.
+    async fn land(&self, records: Vec<Sequenced>) -> Vec<Result<(), Outcome>> {
+        let count = records.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let copy = records.clone();
+        match self.land_batch(LandingBatch { records }).await {
+            Ok(()) => vec![Ok(()); count],
+            Err(error) if is_about_content(&error) && count > 1 => {
+                let mut results = Vec::with_capacity(count);
+                for record in copy {
+                    let alone = LandingBatch {
+                        records: vec![record],
+                    };
+                    results.push(self.land_batch(alone).await.map_err(|e| refused(&e)));
+                }
+                results
+            }
+            Err(error) => (0..count).map(|_| Err(refused(&error))).collect(),
+        }
+    }
+
+    async fn land_batch(&self, batch: LandingBatch) -> Result<(), WriterError> {
+        let landed = self.writer.land(batch).await?;
+        if !landed.finished_scans.is_empty() {
+            self.scanned.notify_one();
+        }
+        tracing::debug!(?landed, "landed");
+        Ok(())
+    }
+}
+
+/// Whether the same records would fail again while others would not.
+fn is_about_content(error: &WriterError) -> bool {
+    match error {
+        WriterError::Database(error) => match error {
+            DatabaseError::Query(_)
+            | DatabaseError::Rows { .. }
+            | DatabaseError::Json(_)
+            | DatabaseError::Value(_) => true,
+            DatabaseError::Fatal(_)
+            | DatabaseError::DiskFull(_)
+            | DatabaseError::Interrupted
+            | DatabaseError::File { .. } => false,
+        },
+        WriterError::Gone => false,
+    }
+}
+
+fn refused(error: &WriterError) -> Outcome {
+    if is_about_content(error) {
+        return Outcome::Park {
+            code: CODE_UNLANDABLE.to_owned(),
+            reason: error.to_string(),
+        };
+    }
+    Outcome::Retry {
+        after: Duration::from_secs(5),
+        reason: error.to_string(),
+    }
+}

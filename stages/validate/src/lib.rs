@@ -1,1 +1,79 @@
-//! Decides whether an answer is whole and sane.
+//! validate: decides whether GitHub's answer is whole and sane.
+//!
+//! Reads `pr.fetched`, writes `pr.valid`, `pr.quarantine` and, when an answer is torn, cut or says
+//! that a pull request is gone, a request to look again after a pause. Only this stage makes
+//! [`prmirror_proto::Valid`] messages.
+
+mod judge;
+mod rules;
+
+pub use judge::{Judgement, judge};
+pub use rules::{Rule, check};
+
+use std::time::Duration;
+
+use prmirror_kit::{Batch, Delivery, Input, Outcome, Outgoing, Stage};
+use prmirror_proto::Fetched;
+use prmirror_proto::subjects::STREAM_FETCHED;
+
+/// The stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Validate {
+    /// How long GitHub is given to make up its mind before a second look.
+    pub recheck_delay: Duration,
+}
+
+impl Stage for Validate {
+    const NAME: &'static str = "validate";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input {
+            batch: Batch {
+                max_count: 16,
+                max_wait: Duration::from_millis(20),
+                ..Batch::default()
+            },
+            concurrency: 2,
+            max_ack_pending: 256,
+            ..Input::new(STREAM_FETCHED, Self::NAME, "pr.fetched.>")
+        }]
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        batch.iter().map(|delivery| self.one(delivery)).collect()
+    }
+}
+
+impl Validate {
+    fn one(&self, delivery: &Delivery) -> Outcome {
+        let fetched: Fetched = match delivery.decode() {
+            Ok(fetched) => fetched,
+            Err(error) => return error.into(),
+        };
+        let cause = delivery.envelope.message_id.clone().unwrap_or_default();
+        let (valid, recheck) = match judge(fetched, &cause, self.recheck_delay) {
+            Judgement::Accepted { valid, recheck } => (Some(valid), recheck),
+            Judgement::Recheck(request) => (None, Some(request)),
+            Judgement::Refused { rule, reason } => {
+                return Outcome::Park {
+                    code: rule.code().to_owned(),
+                    reason,
+                };
+            }
+        };
+        let mut messages = Vec::with_capacity(2);
+        for encoded in [
+            valid.map(|valid| Outgoing::new(&*valid)),
+            recheck.map(|request| Outgoing::new(&*request)),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            match encoded {
+                Ok(message) => messages.push(message),
+                Err(error) => return error.into(),
+            }
+        }
+        Outcome::Emit(messages)
+    }
+}

@@ -1,0 +1,261 @@
+//! One repository's walks and what they share.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prmirror_github::{Class, Client, Error, KeyDataPage};
+use prmirror_kit::config::DetectConfig;
+use prmirror_kit::{
+    Bus, CancellationToken, Kv, KvError, Outgoing, PublishError, Setup, StreamError,
+};
+use prmirror_proto::envelope::EncodeError;
+use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
+use prmirror_proto::subjects::{BUCKET_BACKFILLS, BUCKET_WATERMARKS};
+use prmirror_proto::{KeyData, RepositoryName};
+
+/// Why a walk was broken off. It begins again where its durable state says.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// GitHub did not answer as it should.
+    #[error(transparent)]
+    GitHub(#[from] Error),
+    /// The broker did not take a message.
+    #[error("the broker does not confirm: {0}")]
+    Publish(#[from] PublishError),
+    /// The broker's state cannot be read or written.
+    #[error("the broker's state: {0}")]
+    State(#[from] KvError),
+    /// A stream cannot be looked at.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// A message has no form.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The process is to end.
+    #[error("shutting down")]
+    Shutdown,
+}
+
+impl WalkError {
+    /// How long to wait before the walk goes on, after this many failures in a row.
+    fn pause(&self, failures: u32) -> Duration {
+        let growing = Duration::from_secs(1 << failures.min(6));
+        match self {
+            Self::GitHub(error) => match error.class() {
+                Class::Wait(pause) => pause,
+                Class::Retry | Class::Split => growing,
+                Class::Operator => Duration::from_secs(60),
+            },
+            Self::Publish(_) | Self::State(_) | Self::Stream(_) | Self::Encode(_) => growing,
+            Self::Shutdown => Duration::ZERO,
+        }
+    }
+}
+
+/// A way to pass over a repository.
+#[derive(Clone, Copy, Debug)]
+enum Walk {
+    Poll,
+    Sweep(InventoryScope),
+    Backfill,
+}
+
+/// Watches one repository.
+#[derive(Clone)]
+pub struct Detector {
+    pub(crate) client: Client,
+    pub(crate) bus: Bus,
+    pub(crate) watermarks: Kv,
+    pub(crate) backfills: Kv,
+    pub(crate) config: DetectConfig,
+    pub(crate) page_size: u32,
+    pub(crate) repository: RepositoryName,
+    shutdown: CancellationToken,
+}
+
+impl Detector {
+    /// The detector of a repository.
+    ///
+    /// # Errors
+    /// When the broker's buckets cannot be opened.
+    pub async fn open(
+        setup: &Setup,
+        client: Client,
+        repository: RepositoryName,
+    ) -> Result<Self, KvError> {
+        Ok(Self {
+            client,
+            bus: setup.bus.clone(),
+            watermarks: setup.bus.kv(BUCKET_WATERMARKS).await?,
+            backfills: setup.bus.kv(BUCKET_BACKFILLS).await?,
+            config: setup.pipeline.detect.clone(),
+            page_size: setup.pipeline.github.page_size.clamp(1, 100),
+            repository,
+            shutdown: setup.shutdown.clone(),
+        })
+    }
+
+    /// Starts the walks.
+    pub fn spawn(self, setup: &Setup) {
+        let (poll, open) = (self.clone(), self.clone());
+        setup.spawn("poll", async move {
+            poll.repeat(Walk::Poll, poll.config.poll).await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("open sweep", async move {
+            let walk = Walk::Sweep(InventoryScope::Open);
+            open.repeat(walk, open.config.sweep_open).await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("backfill and sweep", async move {
+            // The first sweep of everything comes right after the backfill: it is the independent
+            // look that the backfill is checked with.
+            self.until_done(Walk::Backfill).await;
+            let walk = Walk::Sweep(InventoryScope::All);
+            self.repeat(walk, self.config.sweep_all).await;
+            Ok::<(), String>(())
+        });
+    }
+
+    /// Does a walk again and again, `every` so often, and sooner after a failure.
+    async fn repeat(&self, walk: Walk, every: Duration) {
+        while !self.shutdown.is_cancelled() {
+            self.until_done(walk).await;
+            self.sleep(every).await;
+        }
+    }
+
+    /// Does a walk until it succeeds.
+    async fn until_done(&self, walk: Walk) {
+        let mut failures = 0_u32;
+        while !self.shutdown.is_cancelled() {
+            // Every page is durable by itself, so a shutdown may cut a walk anywhere.
+            let result = tokio::select! {
+                result = self.walk(walk) => result,
+                () = self.shutdown.cancelled() => Err(WalkError::Shutdown),
+            };
+            match result {
+                Ok(()) | Err(WalkError::Shutdown) => return,
+                Err(error) => {
+                    let pause = error.pause(failures);
+                    failures = failures.saturating_add(1);
+                    tracing::warn!(
+                        repository = %self.repository, ?walk, ?pause,
+                        "a walk was broken off: {error}"
+                    );
+                    self.note_failure(&error).await;
+                    self.sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn walk(&self, walk: Walk) -> Result<(), WalkError> {
+        match walk {
+            Walk::Poll => self.poll().await,
+            Walk::Sweep(scope) => self.sweep(scope).await,
+            Walk::Backfill => self.backfill().await,
+        }
+    }
+
+    async fn sleep(&self, pause: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    /// Waits before asking again for what makes room by itself.
+    pub(crate) async fn wait_a_moment(&self) -> Result<(), WalkError> {
+        self.sleep(Duration::from_millis(200)).await;
+        if self.shutdown.is_cancelled() {
+            return Err(WalkError::Shutdown);
+        }
+        Ok(())
+    }
+
+    /// Publishes change requests and waits for the broker to hold them.
+    pub(crate) async fn request(&self, requests: Vec<ChangeRequest>) -> Result<(), WalkError> {
+        let outgoing = requests
+            .iter()
+            .map(Outgoing::new)
+            .collect::<Result<Vec<_>, _>>()?;
+        self.bus.publish_all(outgoing, None).await?;
+        Ok(())
+    }
+
+    /// Publishes a page of what was seen.
+    pub(crate) async fn record(&self, page: &InventoryPage) -> Result<(), WalkError> {
+        self.bus.publish(Outgoing::new(page)?, None).await?;
+        Ok(())
+    }
+
+    pub(crate) fn change(
+        &self,
+        seen: &KeyData,
+        source: Source,
+        lane: Lane,
+        basis: &str,
+    ) -> ChangeRequest {
+        ChangeRequest {
+            repository: self.repository.clone(),
+            number: seen.number,
+            id: Some(seen.id.clone()),
+            lane,
+            source,
+            basis: format!("{basis}:{}", seen.fingerprint()),
+            reason: format!("{} saw updatedAt {}", source.as_str(), seen.updated_at),
+            noticed_at: Timestamp::now(),
+            changed_at: Some(seen.updated_at),
+            not_before: None,
+            seen: None,
+        }
+    }
+}
+
+/// A scan: a walk whose pages belong together.
+pub(crate) struct Scan {
+    pub(crate) id: String,
+    pub(crate) source: Source,
+    pub(crate) scope: InventoryScope,
+    pub(crate) started_at: Timestamp,
+}
+
+impl Scan {
+    pub(crate) fn begin(source: Source, scope: InventoryScope) -> Self {
+        let started_at = Timestamp::now();
+        Self {
+            id: format!(
+                "{}-{}-{}",
+                source.as_str(),
+                scope.as_str(),
+                started_at.as_microsecond()
+            ),
+            source,
+            scope,
+            started_at,
+        }
+    }
+
+    /// The message for one of its pages.
+    pub(crate) fn page(
+        &self,
+        repository: &RepositoryName,
+        number: u32,
+        last: bool,
+        page: KeyDataPage,
+    ) -> InventoryPage {
+        InventoryPage {
+            repository: repository.clone(),
+            source: self.source,
+            scope: self.scope,
+            scan: self.id.clone(),
+            scan_started_at: self.started_at,
+            page: number,
+            last,
+            total_count: page.total_count,
+            observed_at: page.observed_at,
+            entries: page.entries,
+        }
+    }
+}

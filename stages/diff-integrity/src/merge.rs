@@ -1,0 +1,38 @@
+//! A list that did not come whole never takes the place of one that is known.
+
+use prmirror_proto::pull_request::{Collection, Completeness, PullRequest};
+
+fn keep<T: Clone>(known: &Collection<T>, new: &mut Collection<T>, same_head: bool) {
+    let worse = match new.completeness {
+        Completeness::Complete => false,
+        // Part of a list is better than one that is shorter still.
+        Completeness::Partial => {
+            known.completeness == Completeness::Complete && known.nodes.len() >= new.nodes.len()
+        }
+        Completeness::Missing => !known.nodes.is_empty(),
+    };
+    if worse && same_head {
+        new.nodes.clone_from(&known.nodes);
+        new.completeness = Completeness::Partial;
+    }
+}
+
+/// Fills the lists of `new` that came cut or not at all with what was known, marked as partial:
+/// broken data never takes the place of good data, and never passes for it either.
+pub fn keep_known(known: &PullRequest, new: &mut PullRequest) {
+    let same_head = known.head_ref_oid == new.head_ref_oid;
+    keep(&known.labels, &mut new.labels, true);
+    keep(&known.assignees, &mut new.assignees, true);
+    keep(&known.review_requests, &mut new.review_requests, true);
+    // What belongs to a head goes with it.
+    keep(&known.files, &mut new.files, same_head);
+    keep(&known.commits, &mut new.commits, same_head);
+    keep(&known.reviews, &mut new.reviews, true);
+    keep(&known.review_threads, &mut new.review_threads, true);
+    keep(&known.comments, &mut new.comments, true);
+    keep(&known.timeline, &mut new.timeline, true);
+    keep(&known.closing_issues, &mut new.closing_issues, true);
+    if let (Some(known), Some(new)) = (&known.checks, &mut new.checks) {
+        keep(&known.contexts, &mut new.contexts, same_head);
+    }
+}

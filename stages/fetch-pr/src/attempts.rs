@@ -1,0 +1,109 @@
+//! What is remembered of failures: how often, how long to wait, and how small to ask next.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prmirror_github::PageSizes;
+use prmirror_kit::config::FetchConfig;
+
+/// Failures in a row, by pull request. A restart forgets them, which costs at most a few more
+/// attempts; the broker keeps the requests themselves.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    failures: Mutex<HashMap<String, u32>>,
+    random: RandomState,
+}
+
+/// The first pause after a failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+impl Attempts {
+    /// Notes one more failure and says how many there are in a row now.
+    pub fn failed(&self, pull_request: &str) -> u32 {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(pull_request.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn count(&self, pull_request: &str) -> u32 {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(pull_request).copied().unwrap_or(0)
+    }
+
+    /// Forgets the failures: it worked, or was set aside.
+    pub fn settled(&self, pull_request: &str) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.remove(pull_request);
+    }
+
+    /// The pause after the n-th failure in a row: 1 s, 2 s, 4 s ... 60 s, each up to a half longer
+    /// or shorter, so that what failed together does not come back together.
+    #[must_use]
+    pub fn pause(&self, failures: u32) -> Duration {
+        let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6));
+        let pause = doubled.min(LONGEST_PAUSE);
+        let random = self.random.hash_one(std::time::Instant::now()) % 1000;
+        pause / 2 + pause.mul_f64(random as f64 / 1000.0)
+    }
+}
+
+/// Page sizes for a pull request that failed this often: each failure halves what is asked for at
+/// once, down to 5 nodes.
+#[must_use]
+pub fn page_sizes(config: &FetchConfig, failures: u32) -> PageSizes {
+    let shrunk = |size: u32| {
+        (size.clamp(1, 100) >> failures.min(7))
+            .max(5)
+            .min(size.max(1))
+    };
+    PageSizes {
+        first: shrunk(config.page),
+        thread_comments: shrunk(config.thread_comments),
+        after: shrunk(100),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_sizes_shrink_to_one() {
+        let attempts = Attempts::default();
+        for failures in 1..20 {
+            let pause = attempts.pause(failures);
+            let nominal = Duration::from_secs(1 << (failures - 1).min(6)).min(LONGEST_PAUSE);
+            assert!(
+                pause >= nominal / 2 && pause <= nominal * 3 / 2,
+                "{failures}: {pause:?}"
+            );
+        }
+        let config = FetchConfig::default();
+        assert_eq!(page_sizes(&config, 0).first, config.page);
+        assert_eq!(page_sizes(&config, 9).first, 5);
+        assert_eq!(page_sizes(&config, 1).after, 50);
+    }
+
+    #[test]
+    fn failures_are_counted_until_settled() {
+        let attempts = Attempts::default();
+        assert_eq!(
+            (
+                attempts.failed("a"),
+                attempts.failed("a"),
+                attempts.failed("b")
+            ),
+            (1, 2, 1)
+        );
+        attempts.settled("a");
+        assert_eq!((attempts.count("a"), attempts.count("b")), (0, 1));
+    }
+}

@@ -1,0 +1,141 @@
+//! Questions of other processes, answered over NATS request and reply.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use prmirror_analytics::{Limits, Reader};
+use prmirror_kit::config::Pipeline;
+use prmirror_kit::{Bus, CancellationToken};
+use serde::{Deserialize, Serialize};
+
+use crate::upkeep;
+use crate::writer::Writer;
+
+/// Subject of `prmirror sql`: a [`SqlRequest`], answered with a [`prmirror_analytics::Table`].
+pub const SUBJECT_SQL: &str = "prmirror.sql";
+/// Subject of `prmirror status`: anything, answered with a [`prmirror_analytics::Status`].
+pub const SUBJECT_STATUS: &str = "prmirror.status";
+/// Subject of `prmirror reconcile`: anything, answered with a summary of what was found.
+pub const SUBJECT_RECONCILE: &str = "prmirror.reconcile";
+
+/// Bytes that an answer may have less than the server's limit, for its own headers.
+const SLACK: usize = 4096;
+
+/// A query.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqlRequest {
+    /// One statement that only reads.
+    pub sql: String,
+    /// Rows at the most.
+    pub rows: usize,
+}
+
+/// An answer, or why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply<T> {
+    /// The answer.
+    Ok(T),
+    /// The reason, in words.
+    Error(String),
+}
+
+impl<T, E: std::fmt::Display> From<Result<T, E>> for Reply<T> {
+    fn from(result: Result<T, E>) -> Self {
+        match result {
+            Ok(value) => Self::Ok(value),
+            Err(error) => Self::Error(format!("{error:#}")),
+        }
+    }
+}
+
+/// Answers until the shutdown.
+///
+/// # Errors
+/// When the subjects cannot be subscribed to.
+pub async fn serve(
+    bus: Bus,
+    writer: Writer,
+    reader: Reader,
+    pipeline: Arc<Pipeline>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let client = bus.client().clone();
+    let mut requests = futures::stream::select_all([
+        client.subscribe(SUBJECT_SQL).await?,
+        client.subscribe(SUBJECT_STATUS).await?,
+        client.subscribe(SUBJECT_RECONCILE).await?,
+    ]);
+    loop {
+        let request = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            request = requests.next() => match request {
+                Some(request) => request,
+                None => return Ok(()),
+            },
+        };
+        let Some(reply_to) = request.reply else {
+            continue;
+        };
+        let answer = match request.subject.as_str() {
+            SUBJECT_SQL => {
+                let reader = reader.try_clone()?;
+                let limit = client.server_info().max_payload.saturating_sub(SLACK);
+                let client = client.clone();
+                // A long query holds up nobody else.
+                tokio::spawn(async move {
+                    let asked = request.payload;
+                    let answer =
+                        tokio::task::spawn_blocking(move || sql(&reader, &asked, limit)).await;
+                    let answer = answer
+                        .unwrap_or_else(|error| encode(&Reply::<()>::Error(error.to_string())));
+                    if let Err(error) = client.publish(reply_to, answer.into()).await {
+                        tracing::debug!(%error, "an answer was not sent");
+                    }
+                });
+                continue;
+            }
+            SUBJECT_STATUS => {
+                let reader = reader.try_clone()?;
+                let status = tokio::task::spawn_blocking(move || reader.status()).await?;
+                encode(&Reply::from(status))
+            }
+            _ => {
+                let reconciled = upkeep::reconcile_once(&writer, &bus, &pipeline).await;
+                encode(&Reply::from(reconciled))
+            }
+        };
+        if let Err(error) = client.publish(reply_to, answer.into()).await {
+            tracing::debug!(%error, "an answer was not sent");
+        }
+    }
+}
+
+fn encode<T: Serialize>(reply: &Reply<T>) -> Vec<u8> {
+    serde_json::to_vec(reply).unwrap_or_else(|error| {
+        // A text has a JSON form whatever is in it.
+        serde_json::json!({ "error": error.to_string() })
+            .to_string()
+            .into_bytes()
+    })
+}
+
+fn sql(reader: &Reader, asked: &[u8], limit: usize) -> Vec<u8> {
+    let request: SqlRequest = match serde_json::from_slice(asked) {
+        Ok(request) => request,
+        Err(error) => return encode(&Reply::<()>::Error(format!("no SQL request: {error}"))),
+    };
+    let limits = Limits {
+        rows: request.rows,
+        ..Limits::default()
+    };
+    let answer = encode(&Reply::from(reader.query(&request.sql, &limits)));
+    if answer.len() > limit {
+        return encode(&Reply::<()>::Error(format!(
+            "the answer has {} bytes, more than the {limit} that a message can carry: select fewer \
+             rows or columns, or read the published copy",
+            answer.len()
+        )));
+    }
+    answer
+}

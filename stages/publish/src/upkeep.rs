@@ -1,0 +1,114 @@
+//! What happens by the clock: reconciliation, read-only copies, Parquet.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prmirror_analytics::{ReconcileSettings, Reconciled};
+use prmirror_kit::config::Pipeline;
+use prmirror_kit::{Bus, CancellationToken, Outgoing};
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::writer::Writer;
+
+/// Does by the clock what is to be done by the clock.
+#[derive(Clone)]
+pub struct Upkeep {
+    /// The database.
+    pub writer: Writer,
+    /// Where repairs are asked for.
+    pub bus: Bus,
+    /// How often, and with which settings.
+    pub pipeline: Arc<Pipeline>,
+    /// Folder of what others may read.
+    pub published: PathBuf,
+    /// A scan has landed to its end.
+    pub scanned: Arc<Notify>,
+    /// The end.
+    pub shutdown: CancellationToken,
+}
+
+/// The settings of reconciliation in a deployment.
+#[must_use]
+pub fn settings(pipeline: &Pipeline) -> ReconcileSettings {
+    ReconcileSettings {
+        grace: pipeline.reconcile.grace,
+        max_attempts: pipeline.reconcile.max_attempts,
+        ..ReconcileSettings::default()
+    }
+}
+
+/// Reconciles once and asks for the repairs.
+///
+/// # Errors
+/// When a rule fails, or the broker does not take a finding: the next run asks again.
+pub async fn reconcile_once(
+    writer: &Writer,
+    bus: &Bus,
+    pipeline: &Pipeline,
+) -> anyhow::Result<Reconciled> {
+    let reconciled = writer.reconcile(settings(pipeline)).await?;
+    let outgoing = reconciled
+        .repairs
+        .iter()
+        .map(Outgoing::new)
+        .collect::<Result<Vec<_>, _>>()?;
+    bus.publish_all(outgoing, None).await?;
+    if !reconciled.repairs.is_empty() {
+        tracing::info!(
+            repairs = reconciled.repairs.len(),
+            open = reconciled.open_total,
+            "reconciliation asks for repairs"
+        );
+    }
+    Ok(reconciled)
+}
+
+impl Upkeep {
+    /// Runs until the shutdown. A failure is logged and tried again at its next time: what is fatal
+    /// ends the process elsewhere.
+    pub async fn run(self) {
+        let publish = &self.pipeline.publish;
+        let mut reconcile = ticks(self.pipeline.reconcile.every);
+        let mut snapshot = ticks(publish.snapshot);
+        let mut parquet = ticks(publish.parquet);
+        loop {
+            let (what, result) = tokio::select! {
+                () = self.shutdown.cancelled() => break,
+                _ = reconcile.tick() => ("reconciliation", self.reconcile().await),
+                () = self.scanned.notified() => ("reconciliation", self.reconcile().await),
+                _ = snapshot.tick() => ("the read-only copy", self.snapshot().await),
+                _ = parquet.tick() => ("the Parquet files", self.parquet().await),
+            };
+            if let Err(error) = result {
+                tracing::warn!("{what}: {error:#}");
+            }
+        }
+        // The last state is what people look at when everything is stopped.
+        if let Err(error) = self.snapshot().await {
+            tracing::warn!("the read-only copy: {error:#}");
+        }
+    }
+
+    async fn reconcile(&self) -> anyhow::Result<()> {
+        reconcile_once(&self.writer, &self.bus, &self.pipeline).await?;
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> anyhow::Result<()> {
+        let path = self.published.join(crate::DATABASE_FILE);
+        Ok(self.writer.snapshot(path).await?)
+    }
+
+    async fn parquet(&self) -> anyhow::Result<()> {
+        Ok(self.writer.parquet(self.published.join("parquet")).await?)
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let every = every.max(Duration::from_millis(50));
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

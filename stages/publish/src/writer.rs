@@ -1,0 +1,147 @@
+//! The thread that owns the database, and the way to it.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use jiff::Timestamp;
+use prmirror_analytics::{
+    Batch, Database, DatabaseError, Landed, OpenError, Options, Reader, ReconcileSettings,
+    Reconciled,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many commands may wait. Each is a batch, and whoever sent it waits for it.
+const QUEUE: usize = 16;
+
+/// Why the writer did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// DuckDB refused.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The thread has ended, after a fatal error or at the shutdown.
+    #[error("the database is closed")]
+    Gone,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, DatabaseError>>;
+
+enum Command {
+    Land(Batch, Answer<Landed>),
+    Reconcile(ReconcileSettings, Answer<Reconciled>),
+    Snapshot(PathBuf, Answer<()>),
+    Parquet(PathBuf, Answer<()>),
+}
+
+/// The way to the thread that owns the database. Cheap to clone; the database is closed when the
+/// last one is dropped.
+#[derive(Clone)]
+pub struct Writer {
+    commands: mpsc::Sender<Command>,
+}
+
+/// What an open database gives.
+pub struct Opened {
+    /// The way to the writing thread.
+    pub writer: Writer,
+    /// For queries beside it.
+    pub reader: Reader,
+    /// Ends with the fatal error after which the process must end, or with `None` when the database
+    /// was closed.
+    pub ended: oneshot::Receiver<Option<String>>,
+}
+
+impl Writer {
+    /// Opens the database and starts its thread.
+    ///
+    /// # Errors
+    /// As [`Database::open`], or when the system refuses a thread.
+    pub fn open(path: &Path, options: Options) -> anyhow::Result<Opened> {
+        let database = Database::open(path, options).map_err(|error: OpenError| error)?;
+        let reader = database.reader()?;
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("duckdb-writer".to_owned())
+            .spawn(move || {
+                let fatal = work(database, queue);
+                // Whoever waited for it is gone at a shutdown.
+                let _ = end.send(fatal);
+            })?;
+        Ok(Opened {
+            writer: Self { commands },
+            reader,
+            ended,
+        })
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, WriterError> {
+        let (answer, result) = oneshot::channel();
+        self.commands
+            .send(command(answer))
+            .await
+            .map_err(|_| WriterError::Gone)?;
+        Ok(result.await.map_err(|_| WriterError::Gone)??)
+    }
+
+    /// Lands a batch in one transaction.
+    ///
+    /// # Errors
+    /// Nothing was landed then.
+    pub async fn land(&self, batch: Batch) -> Result<Landed, WriterError> {
+        self.ask(|answer| Command::Land(batch, answer)).await
+    }
+
+    /// Compares what has landed with what was observed.
+    ///
+    /// # Errors
+    /// When a rule fails; nothing was changed then.
+    pub async fn reconcile(&self, settings: ReconcileSettings) -> Result<Reconciled, WriterError> {
+        self.ask(|answer| Command::Reconcile(settings, answer))
+            .await
+    }
+
+    /// Puts a read-only copy in place of the one at `to`.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old copy stays then.
+    pub async fn snapshot(&self, to: PathBuf) -> Result<(), WriterError> {
+        self.ask(|answer| Command::Snapshot(to, answer)).await
+    }
+
+    /// Puts Parquet files in place of those in `folder`.
+    ///
+    /// # Errors
+    /// When they cannot be written; the old ones stay then.
+    pub async fn parquet(&self, folder: PathBuf) -> Result<(), WriterError> {
+        self.ask(|answer| Command::Parquet(folder, answer)).await
+    }
+}
+
+/// Works until the last [`Writer`] is gone, or DuckDB is: its message is returned then.
+fn work(mut database: Database, mut queue: mpsc::Receiver<Command>) -> Option<String> {
+    fn answer<T>(to: Answer<T>, result: Result<T, DatabaseError>) -> Option<String> {
+        let fatal = result
+            .as_ref()
+            .err()
+            .filter(|error| error.is_fatal())
+            .map(ToString::to_string);
+        // Who asked may have gone.
+        let _ = to.send(result);
+        fatal
+    }
+    while let Some(command) = queue.blocking_recv() {
+        let fatal = match command {
+            Command::Land(batch, to) => answer(to, database.land(&batch)),
+            Command::Reconcile(settings, to) => {
+                answer(to, database.reconcile(Timestamp::now(), &settings))
+            }
+            Command::Snapshot(path, to) => answer(to, database.snapshot(&path)),
+            Command::Parquet(folder, to) => answer(to, database.export_parquet(&folder)),
+        };
+        if fatal.is_some() {
+            return fatal;
+        }
+    }
+    None
+}
