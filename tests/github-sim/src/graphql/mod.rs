@@ -7,7 +7,7 @@ pub(crate) mod cost;
 mod cursor;
 mod refusal;
 mod resolve;
-pub mod trim;
+pub(crate) mod trim;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

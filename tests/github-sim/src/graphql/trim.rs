@@ -182,9 +182,10 @@ impl Kept<'_> {
                     | None => {}
                 }
             }
-            self.keep_interface_fields();
+            let before = self.types.clone();
             self.keep_something_of_each();
-            if self.queue.is_empty() {
+            self.keep_interface_fields();
+            if self.types == before {
                 return;
             }
         }

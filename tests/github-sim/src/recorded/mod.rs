@@ -44,22 +44,20 @@ pub(crate) struct Loaded {
 
 /// Reads a recording.
 pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded, RecordingError> {
-    let records = read::read(recording, shapes)?;
     let Records {
-        now,
-        later,
+        mut now,
+        mut later,
         colors,
         start,
         end,
-    } = records;
+    } = read::read(recording, shapes)?;
     let colors = Arc::new(colors);
     let mut repositories = Vec::new();
-    let mut later = later;
     let mut names: Vec<String> = now.keys().chain(later.keys()).cloned().collect();
     names.sort();
     names.dedup();
     for full_name in names {
-        let current = now.get(&full_name).map_or(&[][..], Vec::as_slice);
+        let current = now.remove(&full_name).unwrap_or_default();
         let mut pending = later.remove(&full_name).unwrap_or_default();
         let first = current.iter().map(|r| &r.id).chain(pending.iter().map(|r| &r.id)).next();
         let key = key_of(&full_name, first.map_or("", String::as_str));
@@ -103,16 +101,17 @@ struct Player {
 }
 
 impl Player {
-    fn show(&self, store: &mut Store, record: &Record) {
+    fn show(&self, store: &mut Store, record: Record) {
         // `read` has looked at each record: neither can fail here.
-        let Some(mut value) = record.value() else {
-            tracing::error!(number = record.number, "a packed record does not unpack");
+        let (number, at) = (record.number, record.at);
+        let Some(mut value) = record.into_value() else {
+            tracing::error!(number, "a packed record does not unpack");
             return;
         };
         explain::explain(&self.key, &mut value, &self.colors);
-        match complete(&self.shapes, &self.key, &mut value, record.at) {
+        match complete(&self.shapes, &self.key, &mut value, at) {
             Ok(header) => store.put(header, Some(value)),
-            Err(error) => tracing::error!(number = record.number, %error, "a record has no shape"),
+            Err(error) => tracing::error!(number, %error, "a record has no shape"),
         }
     }
 }
@@ -128,7 +127,7 @@ impl Source for Player {
         while let Some(record) = self.pending.pop_if(|r| r.at <= now) {
             due.insert(record.number, record);
         }
-        for record in due.values() {
+        for record in due.into_values() {
             self.show(store, record);
         }
     }

@@ -78,18 +78,41 @@ pub(super) struct Records {
     pub(super) end: Timestamp,
 }
 
-/// A record, packed.
+/// A record: the fields that are served.
 pub(super) struct Record {
     pub(super) number: u64,
     pub(super) at: Timestamp,
     pub(super) id: String,
-    /// The picked fields as JSON, compressed.
-    packed: Vec<u8>,
+    picked: Picked,
+}
+
+enum Picked {
+    /// Needed at once.
+    Value(Value),
+    /// Needed later: JSON, compressed with zstd.
+    Packed(Vec<u8>),
 }
 
 impl Record {
-    pub(super) fn value(&self) -> Option<Value> {
-        serde_json::from_reader(zstd::stream::read::Decoder::new(&*self.packed).ok()?).ok()
+    /// The pull request. None when it does not unpack, which would be a mistake of this module.
+    pub(super) fn into_value(self) -> Option<Value> {
+        match self.picked {
+            Picked::Value(value) => Some(value),
+            Picked::Packed(packed) => {
+                let json = zstd::stream::decode_all(&*packed).ok()?;
+                serde_json::from_slice(&json).ok()
+            }
+        }
+    }
+
+    fn packed(self) -> Result<Self, Reason> {
+        let Picked::Value(value) = &self.picked else {
+            return Ok(self);
+        };
+        let json = serde_json::to_vec(value).map_err(Reason::Json)?;
+        let packed = zstd::bulk::compress(&json, 1).map_err(Reason::Read)?;
+        let picked = Picked::Packed(packed);
+        Ok(Self { picked, ..self })
     }
 }
 
@@ -248,7 +271,7 @@ fn scan(
         Body::Beyond
     } else if recording.from.is_some_and(|from| at > from) {
         let (record, colors) = pick(shapes, number, at, raw).map_err(fail)?;
-        Body::Later(record, colors)
+        Body::Later(record.packed().map_err(fail)?, colors)
     } else {
         Body::Raw(raw.into())
     };
@@ -261,7 +284,7 @@ fn scan(
     })
 }
 
-/// Picks the served fields out of a record and packs them. Also returns the label colors in it.
+/// Picks the served fields out of a record. Also returns the label colors in it.
 fn pick(
     shapes: &Shapes,
     number: u64,
@@ -282,14 +305,11 @@ fn pick(
         Some((text("name")?, text("color")?))
     };
     let colors = labels.into_iter().flatten().filter_map(color).collect();
-    let json = serde_json::to_vec(&value).map_err(Reason::Json)?;
-    let packed = zstd::bulk::compress(&json, 1).map_err(Reason::Read)?;
-    let id = header.id;
     let record = Record {
         number,
         at,
-        id,
-        packed,
+        id: header.id,
+        picked: Picked::Value(value),
     };
     Ok((record, colors))
 }

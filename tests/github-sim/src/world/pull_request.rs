@@ -34,14 +34,6 @@ impl State {
             _ => None,
         }
     }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Open => "OPEN",
-            Self::Closed => "CLOSED",
-            Self::Merged => "MERGED",
-        }
-    }
 }
 
 /// Why a JSON value cannot be a pull request.
