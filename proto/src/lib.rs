@@ -13,6 +13,8 @@ pub mod key_data;
 pub mod messages;
 pub mod pull_request;
 pub mod repository;
+pub mod requests;
+pub mod state;
 pub mod subjects;
 
 pub use envelope::{DecodeError, Envelope, Message};

@@ -4,63 +4,24 @@ use jiff::Timestamp;
 use prmirror_github::KeyDataQuery;
 use prmirror_kit::{Entry, KvError};
 use prmirror_proto::messages::{InventoryScope, Lane, Source};
+use prmirror_proto::state::{BackfillState, BackfillStatus};
 use prmirror_proto::subjects::{STREAM_CHANGES, repository_key};
-use serde::{Deserialize, Serialize};
 
 use crate::detector::{Detector, Scan, WalkError};
 
-/// Where a backfill stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BackfillStatus {
-    /// It goes on.
-    Active,
-    /// Every page was handed on.
-    Completed,
-    /// It cannot go on without a person's help.
-    Failed,
-}
-
-/// A repository's backfill, as the KV bucket holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BackfillState {
-    /// Where it stands.
-    pub status: BackfillStatus,
-    /// Identity of the scan that its pages belong to.
-    pub scan: String,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub completed_at: Option<Timestamp>,
-    /// GitHub's cursor of the next page.
-    pub cursor: Option<String>,
-    /// Pages handed on.
-    pub pages: u32,
-    /// Pull requests handed on.
-    pub processed: u64,
-    /// Pull requests there are.
-    pub total: Option<u64>,
-    /// Failures in a row.
-    pub consecutive_errors: u32,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-}
-
-impl BackfillState {
-    fn begin() -> Self {
-        let scan = Scan::begin(Source::Backfill, InventoryScope::All);
-        Self {
-            status: BackfillStatus::Active,
-            scan: scan.id,
-            started_at: scan.started_at,
-            completed_at: None,
-            cursor: None,
-            pages: 0,
-            processed: 0,
-            total: None,
-            consecutive_errors: 0,
-            last_error: None,
-        }
+fn begin() -> BackfillState {
+    let scan = Scan::begin(Source::Backfill, InventoryScope::All);
+    BackfillState {
+        status: BackfillStatus::Active,
+        scan: scan.id,
+        started_at: scan.started_at,
+        completed_at: None,
+        cursor: None,
+        pages: 0,
+        processed: 0,
+        total: None,
+        consecutive_errors: 0,
+        last_error: None,
     }
 }
 
@@ -129,7 +90,7 @@ impl Detector {
         // The poll must know where it stands before the backfill begins: what changes meanwhile is
         // then seen by one of them.
         self.poll().await?;
-        let value = BackfillState::begin();
+        let value = begin();
         match self.backfills.create(key, &value).await {
             Ok(revision) => Ok(Entry { value, revision }),
             Err(error) => Err(error.into()),
@@ -159,7 +120,7 @@ impl Detector {
         let noted: Result<(), KvError> = async {
             let stored = self.backfills.get::<BackfillState>(&key).await?;
             let revision = stored.as_ref().map(|entry| entry.revision);
-            let mut state = stored.map_or_else(BackfillState::begin, |entry| entry.value);
+            let mut state = stored.map_or_else(begin, |entry| entry.value);
             state.consecutive_errors = state.consecutive_errors.saturating_add(1);
             state.last_error = Some(error.to_string());
             if operator && state.status == BackfillStatus::Active {

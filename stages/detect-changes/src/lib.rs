@@ -12,7 +12,6 @@ mod findings;
 mod poll;
 mod sweep;
 
-pub use backfill::{BackfillState, BackfillStatus};
 pub use detector::{Detector, WalkError};
 pub use findings::Findings;
 pub use poll::Watermark;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,6 +59,9 @@ pub struct CommonArgs {
     /// Where what is kept on disk is kept
     #[arg(long, value_name = "DIR", env = "PRMIRROR_DATA", default_value = ".prmirror")]
     pub data: PathBuf,
+    /// End when standard input is closed: whoever started this process is gone then
+    #[arg(long, hide = true)]
+    pub exit_with_parent: bool,
 }
 
 impl CommonArgs {
@@ -216,6 +220,14 @@ where
 {
     let shutdown = CancellationToken::new();
     shutdown_on_signal(&shutdown).map_err(|error| format!("signals: {error}"))?;
+    if args.exit_with_parent {
+        let shutdown = shutdown.clone();
+        std::thread::spawn(move || {
+            // Nothing is ever written there: whatever ends the reading, the other end is gone.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            shutdown.cancel();
+        });
+    }
     let url = args.nats_url(&pipeline);
     let bus = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),

@@ -1,1 +1,11 @@
-//! The operator's command.
+//! The operator's command: everything that people do with a mirror.
+
+mod arguments;
+mod ask;
+mod doctor;
+mod folder;
+mod query;
+mod summary;
+mod up;
+
+pub use arguments::{Arguments, run};

@@ -1,2 +1,9 @@
 //! The `prmirror` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    prmirror::run(prmirror::Arguments::parse())
+}

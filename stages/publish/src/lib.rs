@@ -9,7 +9,7 @@ mod service;
 mod upkeep;
 mod writer;
 
-pub use service::{Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SqlRequest, serve};
+pub use service::serve;
 pub use upkeep::{Upkeep, reconcile_once};
 pub use writer::{Writer, WriterError};
 

@@ -6,48 +6,14 @@ use futures::StreamExt;
 use prmirror_analytics::{Limits, Reader};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken};
-use serde::{Deserialize, Serialize};
+use prmirror_proto::requests::{Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SqlRequest};
+use serde::Serialize;
 
 use crate::upkeep;
 use crate::writer::Writer;
 
-/// Subject of `prmirror sql`: a [`SqlRequest`], answered with a [`prmirror_analytics::Table`].
-pub const SUBJECT_SQL: &str = "prmirror.sql";
-/// Subject of `prmirror status`: anything, answered with a [`prmirror_analytics::Status`].
-pub const SUBJECT_STATUS: &str = "prmirror.status";
-/// Subject of `prmirror reconcile`: anything, answered with a summary of what was found.
-pub const SUBJECT_RECONCILE: &str = "prmirror.reconcile";
-
 /// Bytes that an answer may have less than the server's limit, for its own headers.
 const SLACK: usize = 4096;
-
-/// A query.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqlRequest {
-    /// One statement that only reads.
-    pub sql: String,
-    /// Rows at the most.
-    pub rows: usize,
-}
-
-/// An answer, or why there is none.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reply<T> {
-    /// The answer.
-    Ok(T),
-    /// The reason, in words.
-    Error(String),
-}
-
-impl<T, E: std::fmt::Display> From<Result<T, E>> for Reply<T> {
-    fn from(result: Result<T, E>) -> Self {
-        match result {
-            Ok(value) => Self::Ok(value),
-            Err(error) => Self::Error(format!("{error:#}")),
-        }
-    }
-}
 
 /// Answers until the shutdown.
 ///

@@ -1,0 +1,64 @@
+//! Questions to a running mirror.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use async_nats::client::RequestErrorKind;
+use prmirror_kit::Bus;
+use prmirror_proto::requests::Reply;
+use serde::de::DeserializeOwned;
+
+use crate::arguments::Place;
+use crate::folder;
+
+/// How long an answer may take; a query is interrupted before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Connects to the broker of a mirror.
+pub(crate) async fn connect(place: &Place) -> anyhow::Result<Bus> {
+    let pipeline = place.pipeline()?;
+    let url = place
+        .nats
+        .clone()
+        .or(pipeline.nats.url)
+        .or_else(|| folder::noted_url(&place.data))
+        .ok_or_else(|| {
+            anyhow!(
+                "no mirror was ever started in {}: start one with `prmirror up`, or say where it is \
+                 with --data or --nats",
+                place.data.display()
+            )
+        })?;
+    let hint = || format!("no mirror answers at {url}: is `prmirror up` running?");
+    tokio::time::timeout(CONNECT, Bus::connect(&url, "prmirror"))
+        .await
+        .with_context(hint)?
+        .with_context(hint)
+}
+
+/// Asks one question.
+pub(crate) async fn ask<T: DeserializeOwned>(
+    bus: &Bus,
+    subject: &'static str,
+    question: Vec<u8>,
+) -> anyhow::Result<T> {
+    let request = async_nats::Request::new()
+        .payload(question.into())
+        .timeout(Some(PATIENCE));
+    let answer = match bus.client().send_request(subject, request).await {
+        Ok(answer) => answer,
+        Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+            bail!("the broker runs, but publish does not answer: see logs/publish.log in the data folder")
+        }
+        Err(error) => return Err(error).context("publish does not answer"),
+    };
+    let reply: Reply<T> =
+        serde_json::from_slice(&answer.payload).context("publish answers in another language")?;
+    match reply {
+        Reply::Ok(value) => Ok(value),
+        Reply::Error(reason) => bail!(reason),
+    }
+}

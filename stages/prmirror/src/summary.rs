@@ -1,0 +1,369 @@
+//! The state of a mirror as one view: what publish says has landed, what the broker says is on its
+//! way, how far the backfills are.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use prmirror_analytics::{RepositoryStatus, Status};
+use prmirror_kit::Bus;
+use prmirror_kit::config::Pipeline;
+use prmirror_proto::requests::SUBJECT_STATUS;
+use prmirror_proto::state::{BackfillState, BackfillStatus};
+use prmirror_proto::subjects::{
+    BUCKET_BACKFILLS, STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_FINDINGS,
+    STREAM_INVENTORY, STREAM_QUARANTINE, STREAM_VALID, repository_key,
+};
+use serde::Serialize;
+
+use crate::ask::ask;
+
+/// Streams whose messages still change what is landed.
+const ON_THE_WAY: [&str; 7] = [
+    STREAM_CHANGES,
+    STREAM_FETCHED,
+    STREAM_VALID,
+    STREAM_CHANGESETS,
+    STREAM_INVENTORY,
+    STREAM_QUARANTINE,
+    STREAM_FINDINGS,
+];
+
+/// The state of a mirror.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct View {
+    /// What publish says.
+    status: Status,
+    /// The configured repositories.
+    repositories: Vec<RepositoryView>,
+    /// Messages that a durable consumer has still to deal with, by its name.
+    pending: BTreeMap<String, u64>,
+}
+
+/// The state of one configured repository.
+#[derive(Clone, Debug, Serialize)]
+struct RepositoryView {
+    repository: String,
+    backfill: Option<BackfillState>,
+    /// Whether a sweep of everything that began after the backfill has landed to its end.
+    verified: bool,
+    status: Option<RepositoryStatus>,
+}
+
+impl RepositoryView {
+    fn listed(&self) -> u64 {
+        let listed = self.status.as_ref().map_or(0, |s| s.listed);
+        let total = self.backfill.as_ref().and_then(|b| b.total);
+        listed.max(total.unwrap_or(0))
+    }
+
+    fn landed(&self) -> u64 {
+        self.status.as_ref().map_or(0, |s| s.landed)
+    }
+
+    fn failed(&self) -> Option<&str> {
+        let backfill = self.backfill.as_ref()?;
+        (backfill.status == BackfillStatus::Failed)
+            .then(|| backfill.last_error.as_deref().unwrap_or("it failed"))
+    }
+
+    fn completed(&self) -> bool {
+        self.backfill
+            .as_ref()
+            .is_some_and(|backfill| backfill.status == BackfillStatus::Completed)
+    }
+
+    fn is_complete(&self) -> bool {
+        let Some(status) = &self.status else {
+            // A repository without pull requests has no rows: its sweep says so.
+            return self.completed() && self.verified;
+        };
+        self.completed() && self.verified && status.findings_open == 0 && status.missing == 0
+    }
+
+    fn gaps(&self) -> Vec<String> {
+        let name = &self.repository;
+        let mut gaps = Vec::new();
+        if let Some(reason) = self.failed() {
+            gaps.push(format!("{name}: {reason}"));
+            return gaps;
+        }
+        if !self.completed() {
+            let processed = self.backfill.as_ref().map_or(0, |b| b.processed);
+            gaps.push(format!(
+                "{name}: the first walk is at {processed} of {}",
+                self.listed()
+            ));
+        } else if !self.verified {
+            gaps.push(format!("{name}: no sweep has confirmed the first walk yet"));
+        }
+        let Some(status) = &self.status else {
+            return gaps;
+        };
+        if status.missing > 0 {
+            gaps.push(format!("{name}: {} pull requests are missing", status.missing));
+        }
+        for (rule, count) in &status.findings {
+            if *count > 0 {
+                gaps.push(format!("{name}: {count} open findings of the rule {rule}"));
+            }
+        }
+        if status.quarantined > 0 && !self.is_complete() {
+            gaps.push(format!(
+                "{name}: {} messages were set aside: SELECT * FROM quarantine",
+                status.quarantined
+            ));
+        }
+        gaps
+    }
+}
+
+impl View {
+    /// The state now, or `None` when the stages are not there yet.
+    pub(crate) async fn look(bus: &Bus, pipeline: &Pipeline) -> Option<Self> {
+        let status = ask(bus, SUBJECT_STATUS, Vec::new()).await.ok()?;
+        Self::gather(bus, pipeline, status).await.ok()
+    }
+
+    /// Adds to publish's words what the broker knows.
+    pub(crate) async fn gather(
+        bus: &Bus,
+        pipeline: &Pipeline,
+        status: Status,
+    ) -> anyhow::Result<Self> {
+        let mut pending = BTreeMap::new();
+        for stream in ON_THE_WAY {
+            let stream = bus.jetstream().get_stream(stream).await?;
+            let mut consumers = stream.consumers();
+            while let Some(consumer) = consumers.try_next().await? {
+                // What a foreign subscriber has still to read is not on its way to the tables.
+                if !is_ours(&consumer.name) {
+                    continue;
+                }
+                let waiting = consumer.num_pending + consumer.num_ack_pending as u64;
+                pending.insert(consumer.name.clone(), waiting);
+            }
+        }
+        let backfills = bus.kv(BUCKET_BACKFILLS).await?;
+        let mut repositories = Vec::new();
+        for repository in &pipeline.repositories {
+            let key = repository_key(&repository.name);
+            let backfill = backfills.get::<BackfillState>(&key).await?;
+            let backfill = backfill.map(|entry| entry.value);
+            let name = repository.name.to_string();
+            let status = status.repositories.iter().find(|s| s.repository == name);
+            let completed_at = backfill.as_ref().and_then(|b| b.completed_at);
+            let swept_from = status.and_then(|s| s.last_full_sweep_started_at);
+            repositories.push(RepositoryView {
+                repository: name,
+                verified: completed_at
+                    .zip(swept_from)
+                    .is_some_and(|(completed, swept)| swept >= completed),
+                backfill,
+                status: status.cloned(),
+            });
+        }
+        Ok(Self {
+            status,
+            repositories,
+            pending,
+        })
+    }
+
+    /// Whether everything that GitHub showed is here, and nothing speaks against it.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.repositories.iter().all(RepositoryView::is_complete)
+    }
+
+    /// Whether something is still on its way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.pending.values().any(|waiting| *waiting > 0)
+            || self
+                .repositories
+                .iter()
+                .any(|r| r.failed().is_none() && !(r.completed() && r.verified))
+    }
+
+    /// Whether a repository cannot be mirrored without a person's help.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.repositories.iter().any(|r| r.failed().is_some())
+    }
+
+    /// Pull requests that have landed, and that are known to exist.
+    pub(crate) fn landed_of(&self) -> (u64, u64) {
+        let landed = self.repositories.iter().map(RepositoryView::landed).sum();
+        let listed = self.repositories.iter().map(RepositoryView::listed).sum();
+        (landed, listed)
+    }
+
+    /// What is not as it should be, a line each.
+    pub(crate) fn gaps(&self) -> Vec<String> {
+        let mut gaps: Vec<String> = self.repositories.iter().flat_map(RepositoryView::gaps).collect();
+        let waiting: u64 = self.pending.values().sum();
+        if waiting > 0 && !gaps.is_empty() {
+            gaps.push(format!("{waiting} messages are on their way"));
+        }
+        gaps
+    }
+
+    /// A text that changes whenever something moves.
+    pub(crate) fn mark(&self) -> String {
+        let landed: Vec<String> = self
+            .repositories
+            .iter()
+            .map(|r| {
+                let processed = r.backfill.as_ref().map_or(0, |b| b.processed);
+                let status = r.status.as_ref();
+                let findings = status.map_or(0, |s| s.findings_open);
+                let versions = status.map_or(0, |s| s.versions);
+                format!("{}:{processed}:{versions}:{findings}", r.landed())
+            })
+            .collect();
+        landed.join(" ")
+    }
+
+    /// One line of progress.
+    pub(crate) fn line(&self) -> String {
+        let (landed, listed) = self.landed_of();
+        let discovered: u64 = self
+            .repositories
+            .iter()
+            .filter_map(|r| r.backfill.as_ref())
+            .map(|b| b.processed)
+            .sum();
+        let waiting: u64 = self.pending.values().sum();
+        let findings: u64 = self
+            .repositories
+            .iter()
+            .filter_map(|r| r.status.as_ref())
+            .map(|s| s.findings_open)
+            .sum();
+        let mut line = format!(
+            "discovered {discovered} · landed {landed} of {listed} · on their way {waiting} · findings {findings}"
+        );
+        if let Some((remaining, limit)) = self.status.points_remaining.zip(self.status.points_limit) {
+            let _ = write!(line, " · points left {remaining} of {limit}");
+        }
+        line
+    }
+
+    /// The state for people.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for repository in &self.repositories {
+            let _ = writeln!(text, "{}", repository.repository);
+            let mut row = |name: &str, value: String| {
+                let _ = writeln!(text, "  {name:<16} {value}");
+            };
+            let walk = match &repository.backfill {
+                None => "not begun".to_owned(),
+                Some(state) => match state.status {
+                    BackfillStatus::Completed => format!("completed, {} seen", state.processed),
+                    BackfillStatus::Active => format!(
+                        "at {} of {}",
+                        state.processed,
+                        state.total.map_or_else(|| "?".to_owned(), |t| t.to_string())
+                    ),
+                    BackfillStatus::Failed => format!(
+                        "failed: {}",
+                        state.last_error.as_deref().unwrap_or("for an unknown reason")
+                    ),
+                },
+            };
+            row("first walk", walk);
+            if let Some(status) = &repository.status {
+                row(
+                    "pull requests",
+                    format!(
+                        "{} landed of {} listed: {} open, {} closed, {} merged",
+                        status.landed,
+                        repository.listed(),
+                        status.open,
+                        status.closed,
+                        status.merged
+                    ),
+                );
+                row("missing", status.missing.to_string());
+                row("incomplete", status.incomplete.to_string());
+                let findings: Vec<String> = status
+                    .findings
+                    .iter()
+                    .filter(|(_, count)| **count > 0)
+                    .map(|(rule, count)| format!("{rule} {count}"))
+                    .collect();
+                row(
+                    "open findings",
+                    if findings.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        findings.join(", ")
+                    },
+                );
+                row("set aside", status.quarantined.to_string());
+                row("versions", status.versions.to_string());
+                row("events", status.events.to_string());
+            }
+            let verified = if repository.verified {
+                "yes: a full sweep after the first walk was compared"
+            } else {
+                "not yet"
+            };
+            row("verified", verified.to_owned());
+        }
+        let waiting: Vec<String> = self
+            .pending
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
+        if !waiting.is_empty() {
+            let _ = writeln!(text, "on their way: {}", waiting.join(", "));
+        }
+        if let Some((remaining, limit)) = self.status.points_remaining.zip(self.status.points_limit) {
+            let _ = writeln!(
+                text,
+                "points: {} spent in the last hour, {remaining} of {limit} left",
+                self.status.points_last_hour
+            );
+        }
+        text
+    }
+
+    /// What is said when everything agrees for the first time.
+    pub(crate) fn summary(&self, took: Duration, data: &Path, demo: bool) -> String {
+        let mut text = format!(
+            "\nIn step with GitHub after {:.1} s, and checked against a second look at everything.\n\n",
+            took.as_secs_f64()
+        );
+        text.push_str(&self.text());
+        let option = if data.ends_with(".prmirror") {
+            String::new()
+        } else {
+            format!(" --data {}", data.display())
+        };
+        let _ = write!(
+            text,
+            "\nLook at the data:\n\
+             \x20 prmirror status{option}\n\
+             \x20 prmirror sql{option} \"SELECT number, title, author FROM open_pull_requests ORDER BY updated_at DESC LIMIT 10\"\n\
+             \x20 python3 -c \"import duckdb; print(duckdb.connect('{}', read_only=True).sql('SELECT state, count(*) FROM pull_requests GROUP BY ALL'))\"\n",
+            data.join("published/prmirror.duckdb").display()
+        );
+        if demo {
+            text.push_str(
+                "\nThe simulated GitHub is alive: pull requests are opened, pushed to, labelled and merged,\n\
+                 and the mirror follows. Ctrl-C stops everything.\n",
+            );
+        }
+        text
+    }
+}
+
+/// Whether a durable consumer is one of the stages'.
+fn is_ours(name: &str) -> bool {
+    prmirror_kit::config::STAGES
+        .iter()
+        .any(|stage| name == *stage || name.starts_with(&format!("{stage}-")))
+}

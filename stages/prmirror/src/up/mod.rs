@@ -1,0 +1,203 @@
+//! `up`: the whole mirror on one machine.
+
+mod demo;
+mod processes;
+mod progress;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prmirror_kit::config::{Pipeline, STAGES};
+use prmirror_kit::server::{Server, ServerConfig, find_program};
+use prmirror_kit::{Bus, CancellationToken, ensure_topology, shutdown_on_signal};
+use tokio::time::Instant;
+
+use crate::arguments::{EXIT_COMPLETE, EXIT_GAPS, Unusable, UpArgs};
+use crate::folder::DataFolder;
+use crate::summary::View;
+use demo::Demo;
+use processes::{Ended, Processes};
+use progress::Progress;
+
+/// How often the state is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Runs the mirror until it is told to stop, or with `--once` until it is complete.
+pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
+    let shutdown = CancellationToken::new();
+    shutdown_on_signal(&shutdown)?;
+    let folder = DataFolder::claim(&args.place.data)?;
+    let mut environment = BTreeMap::new();
+    let (pipeline, config, demo) = if args.demo {
+        let demo = Demo::start(&folder, args.demo_size).await?;
+        environment.extend(demo.environment());
+        (Pipeline::load(demo.config())?, Some(demo.config().to_owned()), Some(demo))
+    } else {
+        let pipeline = args.place.pipeline()?;
+        check(&pipeline)?;
+        (pipeline, args.place.config_file(), None)
+    };
+    let mut server = match args.place.nats.clone().or_else(|| pipeline.nats.url.clone()) {
+        Some(url) => Broker::Elsewhere(url),
+        None => Broker::own(&folder, &pipeline, 0).await?,
+    };
+    folder.note_url(&server.url())?;
+    let bus = Bus::connect(&server.url(), "prmirror").await?;
+    ensure_topology(&bus, &pipeline).await?;
+    println!(
+        "prmirror {} · broker {} · data {}",
+        env!("CARGO_PKG_VERSION"),
+        server.url(),
+        folder.path.display()
+    );
+    let mut processes = Processes::new(&folder, config, server.url(), environment);
+    for stage in STAGES {
+        for instance in 0..pipeline.stage(stage).instances.max(1) {
+            processes.start(stage, instance)?;
+        }
+    }
+    let result = watch(&args, &pipeline, &folder, &bus, &mut server, &mut processes, &shutdown).await;
+    eprintln!("stopping …");
+    processes.stop().await;
+    server.stop(&folder).await;
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
+    result
+}
+
+/// What must be there before anything is started.
+fn check(pipeline: &Pipeline) -> anyhow::Result<()> {
+    if pipeline.repositories.is_empty() {
+        anyhow::bail!(Unusable(
+            "no repository is configured: name some in pipeline.toml (repositories = \
+             [\"owner/name\"]), or try `prmirror up --demo`"
+                .to_owned()
+        ));
+    }
+    prmirror_github::token_from_environment(&pipeline.github.token_env)
+        .map_err(|error| anyhow::Error::new(Unusable(error.to_string())))?;
+    Ok(())
+}
+
+/// The broker: our own, or one that runs elsewhere.
+enum Broker {
+    Own(Option<Server>, ServerConfig),
+    Elsewhere(String),
+}
+
+impl Broker {
+    async fn own(folder: &DataFolder, pipeline: &Pipeline, port: u16) -> anyhow::Result<Self> {
+        let (program, _) = find_program()?;
+        let mut config = ServerConfig::new(program, &folder.path.join("nats"), &pipeline.nats);
+        config.port = port;
+        let server = Server::start(&config).await?;
+        // Stages find it again where it was.
+        config.port = server.port();
+        folder.note_pid("nats-server", server.pid())?;
+        Ok(Self::Own(Some(server), config))
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Own(_, config) => format!("nats://127.0.0.1:{}", config.port),
+            Self::Elsewhere(url) => url.clone(),
+        }
+    }
+
+    /// Waits until our own broker dies, and starts it again.
+    async fn keep(&mut self, folder: &DataFolder) -> anyhow::Result<()> {
+        let Self::Own(server, config) = self else {
+            return std::future::pending().await;
+        };
+        if let Some(running) = server {
+            let status = running.wait().await?;
+            tracing::warn!(%status, "nats-server ended");
+            eprintln!("nats-server ended ({status}); starting it again");
+        }
+        *server = None;
+        let again = Server::start(config).await.context("nats-server cannot be started again")?;
+        folder.note_pid("nats-server", again.pid())?;
+        *server = Some(again);
+        Ok(())
+    }
+
+    async fn stop(&mut self, folder: &DataFolder) {
+        if let Self::Own(server, _) = self
+            && let Some(server) = server.take()
+        {
+            server.stop().await;
+            // Nobody reads a stale number: the file is only a convenience.
+            let _ = folder.note_pid("nats-server", None);
+        }
+    }
+}
+
+async fn watch(
+    args: &UpArgs,
+    pipeline: &Pipeline,
+    folder: &DataFolder,
+    bus: &Bus,
+    broker: &mut Broker,
+    processes: &mut Processes,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<u8> {
+    let mut progress = Progress::new();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let began = Instant::now();
+    let mut announced = false;
+    let mut last: Option<View> = None;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            kept = broker.keep(folder) => kept?,
+            ended = processes.ended() => match ended {
+                Ended::Restarted { name, status } => {
+                    progress.say(&format!("{name} ended ({status}); it was started again"));
+                }
+                Ended::GivenUp(reason) => {
+                    progress.finish();
+                    anyhow::bail!(reason);
+                }
+            },
+            _ = look.tick() => {
+                if args.run_for.is_some_and(|limit| began.elapsed() >= limit) {
+                    break;
+                }
+                let Some(view) = View::look(bus, pipeline).await else {
+                    progress.waiting();
+                    continue;
+                };
+                progress.show(&view);
+                let settled = view.is_complete() && !view.is_busy();
+                if settled && !announced {
+                    announced = true;
+                    progress.finish();
+                    print!("{}", view.summary(began.elapsed(), &folder.path, args.demo));
+                }
+                let stuck = !settled && progress.unchanged_for() >= args.patience;
+                let done = args.once && (settled || stuck || (view.has_failed() && !view.is_busy()));
+                last = Some(view);
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+    progress.finish();
+    let Some(view) = last else {
+        return Ok(EXIT_GAPS);
+    };
+    if view.is_complete() {
+        return Ok(EXIT_COMPLETE);
+    }
+    if !announced || args.once {
+        print!("{}", view.text());
+    }
+    for gap in view.gaps() {
+        eprintln!("gap: {gap}");
+    }
+    Ok(EXIT_GAPS)
+}
