@@ -540,6 +540,12 @@ impl<'a> Life<'a> {
         self.value["autoMergeRequest"] = Value::Null;
     }
 
+    /// The base has moved. Does not move `updatedAt`.
+    pub(super) fn mergeability_unknown(&mut self) {
+        self.value["mergeable"] = json!("UNKNOWN");
+        self.value["mergeStateStatus"] = json!("UNKNOWN");
+    }
+
     /// GitHub finds out whether the head can be merged. Does not move `updatedAt`.
     pub(super) fn mergeability(&mut self) {
         let (mergeable, status) = match self.random.below(10) {

@@ -44,7 +44,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(store: &Store, seed: u64, at: Timestamp) -> Self {
+    pub(super) fn new(store: &Store, key: &RepositoryKey, made: &Made) -> Self {
+        let (seed, at) = (made.seed, made.at);
         let mut live = Self {
             seed,
             count: 0,
@@ -52,9 +53,18 @@ impl Live {
             open: Vec::new(),
             closed: Vec::new(),
         };
-        for number in store.numbers() {
-            if store.header(number).is_some_and(|h| h.state == State::Open) {
-                live.open.push(number);
+        for header in store.numbers().into_iter().filter_map(|n| store.header(n)) {
+            if header.state == State::Open {
+                live.open.push(header.number);
+            }
+            // What was pushed just before has checks that run.
+            if after(header.updated_at, 4 * 3_600) > at {
+                let body = made.body(key, header);
+                if body["statusCheckRollup"]["state"] == "PENDING" {
+                    let wait = (mix(&[seed, header.number]) % 1_800) as i64;
+                    let event = Event::FinishChecks(header.number, head_of(&body));
+                    live.schedule(at, wait, event);
+                }
             }
         }
         live.schedule(at, 1, Event::Anything);
@@ -180,6 +190,15 @@ impl Live {
         let index = (share * self.open.len() as f64) as usize;
         let index = index.min(self.open.len() - 1);
         let number = self.open[index];
+        if (93..96).contains(&kind) {
+            let mut head = 0;
+            place.change(store, number, random, |life| {
+                head = head_of(&life.value);
+                true
+            });
+            self.schedule(at, 1, Event::RerunChecks(number, head));
+            return;
+        }
         let mut pushed = None;
         place.change(store, number, random, |life| {
             pushed = act(life, at, kind);
@@ -197,6 +216,7 @@ impl Live {
             }
             Some(State::Merged) | None => {
                 self.open.remove(index);
+                self.base_moved(place, store, at);
             }
         }
     }
@@ -212,6 +232,22 @@ impl Live {
         place.put(store, life.value);
         self.open.push(number);
         self.after_push(at, number, head);
+    }
+
+    /// The base branch has moved: whether others can be merged has to be found out again.
+    fn base_moved(&mut self, place: &Place<'_>, store: &mut Store, at: Timestamp) {
+        let recent: Vec<u64> = self.open.iter().rev().take(3).copied().collect();
+        for number in recent {
+            let mut head = 0;
+            self.count += 1;
+            let random = Random::of(&[self.seed, 5, self.count]);
+            place.change(store, number, random, |life| {
+                life.mergeability_unknown();
+                head = head_of(&life.value);
+                true
+            });
+            self.schedule(at, 30, Event::Mergeability(number, head));
+        }
     }
 
     fn after_push(&mut self, at: Timestamp, number: u64, head: Head) {

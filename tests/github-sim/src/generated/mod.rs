@@ -85,7 +85,7 @@ pub(crate) fn generate(config: &Generate, shapes: &Arc<Shapes>) -> Repository {
         at,
         shapes: Arc::clone(shapes),
     };
-    let live = config.live.then(|| Live::new(&store, config.seed, at));
+    let live = config.live.then(|| Live::new(&store, &key, &made));
     Repository::new(key.clone(), store, Box::new(Generated { key, made, live }))
 }
 

@@ -61,6 +61,7 @@ pub(super) fn explain(
         default(issue, "number", || json!(last.unwrap_or_default()));
     }
     totals_of_cut_files(map);
+    end_of_commits(map);
     about.timeline(map);
 }
 
@@ -132,6 +133,24 @@ fn totals_of_cut_files(map: &mut Map<String, Value>) {
     map.insert("changedFiles".to_owned(), json!(count));
     map.insert("additions".to_owned(), json!(additions));
     map.insert("deletions".to_owned(), json!(deletions));
+}
+
+/// A list of commits that was cut lacks the newest. One is added that stands for them: the head.
+fn end_of_commits(map: &mut Map<String, Value>) {
+    let head = map.get("headRefOid").cloned().unwrap_or_default();
+    let commits = map.get_mut("commits").and_then(|c| c.get_mut("nodes"));
+    let Some(commits) = commits.and_then(Value::as_array_mut) else {
+        return;
+    };
+    let is_head = |c: &Value| c.pointer("/commit/oid") == Some(&head);
+    if commits.len() < CUT || commits.iter().any(is_head) {
+        return;
+    }
+    if let Some(mut commit) = commits.last().and_then(|c| c.get("commit")).cloned() {
+        commit["oid"] = head;
+        commit["messageHeadline"] = json!("Commits that were not recorded");
+        commits.push(json!({ "commit": commit }));
+    }
 }
 
 struct About<'a> {
