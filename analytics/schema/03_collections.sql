@@ -263,7 +263,7 @@ CREATE TABLE check_runs (
     completed_at  TIMESTAMP WITH TIME ZONE,
     url           VARCHAR,
     description   VARCHAR,
-    observed_at   TIMESTAMP WITH TIME ZONE NOT NULL,
+    landed_at     TIMESTAMP WITH TIME ZONE NOT NULL,
     superseded_at TIMESTAMP WITH TIME ZONE
 );
 COMMENT ON TABLE check_runs IS 'Check runs and status contexts by head commit; those of older heads and earlier runs stay.';
@@ -279,5 +279,5 @@ COMMENT ON COLUMN check_runs.started_at IS 'When a check run began, or a status 
 COMMENT ON COLUMN check_runs.completed_at IS 'When a check run ended.';
 COMMENT ON COLUMN check_runs.url IS 'Where to read more.';
 COMMENT ON COLUMN check_runs.description IS 'A status context''s text.';
-COMMENT ON COLUMN check_runs.observed_at IS 'When it was last seen so.';
+COMMENT ON COLUMN check_runs.landed_at IS 'When it landed so.';
 COMMENT ON COLUMN check_runs.superseded_at IS 'When it was first seen not to be current any more; null while it is.';

@@ -119,7 +119,9 @@ fn split_explain(sql: &str) -> (Option<&'static str>, &str) {
 /// The tree of a text that is one query.
 fn parse(connection: &Connection, sql: &str) -> Result<Json, Refusal> {
     let text: String = connection
-        .query_row("SELECT json_serialize_sql(?)", [sql], |row| row.get(0))
+        .query_row("SELECT json_serialize_sql(?::VARCHAR)", [sql], |row| {
+            row.get(0)
+        })
         .map_err(|error| Refusal::Syntax(error.to_string()))?;
     let tree: Json = serde_json::from_str(&text).map_err(|_| Refusal::Depth)?;
     if tree["error"] != Json::Bool(false) {
@@ -139,7 +141,7 @@ fn parse(connection: &Connection, sql: &str) -> Result<Json, Refusal> {
 fn reworded(connection: &Connection, sql: &str) -> Result<String, Refusal> {
     let sql: String = connection
         .query_row(
-            "SELECT json_deserialize_sql(json_serialize_sql(?))",
+            "SELECT json_deserialize_sql(json_serialize_sql(?::VARCHAR))",
             [sql],
             |row| row.get(0),
         )

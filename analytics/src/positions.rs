@@ -17,7 +17,7 @@ use crate::rows::{Kind, Rows, Shape};
 /// lowest are then closed.
 const MOST_RANGES: usize = 1_000;
 
-const SHAPE: Shape = Shape::new(
+pub(crate) const SHAPE: Shape = Shape::new(
     "stream_positions",
     &[
         ("stream", Kind::Text),

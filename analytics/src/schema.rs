@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[Step {
         include_str!("../schema/03_collections.sql"),
         include_str!("../schema/04_logs.sql"),
         include_str!("../schema/05_reconciliation.sql"),
+        include_str!("../schema/06_macros.sql"),
     ],
 }];
 
@@ -28,6 +29,16 @@ const VIEWS: &[&str] = &[
     include_str!("../views/pull_requests.sql"),
     include_str!("../views/open_pull_requests.sql"),
     include_str!("../views/current_checks.sql"),
+    include_str!("../views/pull_request_versions.sql"),
+    include_str!("../views/inventory_differences.sql"),
+    include_str!("../views/ci_by_pull_request.sql"),
+    include_str!("../views/freshness.sql"),
+    include_str!("../views/freshness_by_source.sql"),
+    include_str!("../views/api_cost_by_hour.sql"),
+    include_str!("../views/people.sql"),
+    include_str!("../views/completeness.sql"),
+    include_str!("../views/open_quarantine.sql"),
+    include_str!("../views/repository_status.sql"),
 ];
 
 /// The schema's version that this build writes.
@@ -128,3 +139,6 @@ fn inherit_comments(connection: &Connection, sql: &str) -> Result<(), DatabaseEr
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! CI by head commit: what is current, and the history of what was.
 
 use duckdb::Connection;
-use jiff::Timestamp;
 use prmirror_proto::PullRequest;
 
 use super::Key;
@@ -23,7 +22,7 @@ pub(crate) const SHAPE: Shape = Shape::new(
         ("completed_at", Kind::Time),
         ("url", Kind::Text),
         ("description", Kind::Text),
-        ("observed_at", Kind::Time),
+        ("landed_at", Kind::Time),
         ("superseded_at", Kind::Time),
     ],
 );
@@ -52,8 +51,8 @@ impl Checks {
         }
     }
 
-    /// Adds that of one pull request, observed then.
-    pub(super) fn push(&mut self, key: &Key, observed_at: Timestamp, pull_request: &PullRequest) {
+    /// Adds that of one pull request.
+    pub(super) fn push(&mut self, key: &Key, landed_at: i64, pull_request: &PullRequest) {
         let contexts = pull_request
             .checks
             .iter()
@@ -74,7 +73,7 @@ impl Checks {
             rows.maybe_time(context.completed_at);
             rows.maybe_text(context.url.as_deref());
             rows.maybe_text(context.description.as_deref());
-            rows.time(observed_at);
+            rows.micros(Some(landed_at));
             rows.micros(None);
         }
     }

@@ -177,7 +177,7 @@ fn write_contents(
         if let Some(snapshot) = &changeset.snapshot {
             let pull_request = &snapshot.pull_request;
             rows.push(key, &changeset.version, pull_request);
-            checks.push(key, changeset.observed_at, pull_request);
+            checks.push(key, landed_at, pull_request);
             repositories.insert(&key.repository, &pull_request.repository_id);
         }
     }

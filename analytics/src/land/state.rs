@@ -82,8 +82,12 @@ impl State {
         let observed_at = micros(changeset.observed_at);
         match (changeset.kind, changeset.snapshot.as_deref()) {
             (ChangesetKind::Gone, _) => newer(&mut self.gone, observed_at),
+            // Whatever it is said to be: content that is not here yet is news here.
             (
-                ChangesetKind::New | ChangesetKind::Changed | ChangesetKind::Volatile,
+                ChangesetKind::New
+                | ChangesetKind::Changed
+                | ChangesetKind::Volatile
+                | ChangesetKind::Unchanged,
                 Some(snapshot),
             ) => self.fold_snapshot(changeset, observed_at, snapshot),
             // Without a snapshot, all that a changeset can say is that a version is still the one.
@@ -92,7 +96,7 @@ impl State {
                 | ChangesetKind::New
                 | ChangesetKind::Changed
                 | ChangesetKind::Volatile,
-                _,
+                None,
             ) => newer(
                 &mut self.confirmed,
                 (observed_at, changeset.version.clone()),

@@ -1,0 +1,31 @@
+-- code: duplicated
+-- severity: critical
+-- precedence: 90
+-- reason: a table of what is current has several rows for one pull request: the writer failed to keep it unique
+-- remedy: rebuild the database from the stored answers; report it, with the log of the publish stage
+WITH contents AS (
+    SELECT repository, number, any_value(id) AS node_id, max(updated_at) AS updated_at, count(*) AS rows
+    FROM pull_request_contents
+    GROUP BY repository, number
+    HAVING count(*) > 1
+),
+observations AS (
+    SELECT repository, number, count(*) AS rows, max(observed_at) AS observed_at
+    FROM pull_request_observations
+    GROUP BY repository, number
+    HAVING count(*) > 1
+)
+SELECT
+    repository,
+    number,
+    contents.node_id,
+    format('{} contents, {} observations', coalesce(contents.rows, 1), coalesce(observations.rows, 1)) AS reason,
+    NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
+    coalesce(
+        observations.observed_at,
+        (SELECT max(landed.observed_at) FROM pull_request_observations AS landed
+         WHERE landed.repository = contents.repository AND landed.number = contents.number),
+        contents.updated_at
+    ) AS evidence_at
+FROM contents
+FULL OUTER JOIN observations USING (repository, number)

@@ -1,0 +1,29 @@
+-- code: incomplete
+-- severity: info
+-- precedence: 80
+-- reason: a list of the landed pull request is known not to be whole
+-- remedy: the pull request is fetched again, with every page of its lists
+WITH lists AS (
+    SELECT
+        repository,
+        number,
+        string_agg(
+            format('{} {} ({} of {})', collection, completeness, held, coalesce(total::VARCHAR, '?')),
+            ', ' ORDER BY collection
+        ) AS found
+    FROM collections
+    WHERE completeness <> 'complete'
+    GROUP BY repository, number
+)
+SELECT
+    contents.repository,
+    contents.number,
+    contents.id AS node_id,
+    lists.found AS reason,
+    contents.updated_at AS changed_at,
+    landed.observed_at AS evidence_at
+FROM pull_request_contents AS contents
+JOIN pull_request_observations AS landed USING (repository, number)
+JOIN lists USING (repository, number)
+WHERE NOT contents.is_complete
+  AND landed.gone_at IS NULL

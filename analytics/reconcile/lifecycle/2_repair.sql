@@ -1,0 +1,35 @@
+-- Repairs that are due: one a pull request, for its most specific finding. The time to the next
+-- attempt doubles; after the last attempt the finding is escalated and retried slowly.
+CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
+WITH most_specific AS (
+    SELECT DISTINCT ON (findings.repository, findings.number) findings.*
+    FROM findings
+    JOIN rules USING (rule)
+    WHERE findings.status <> 'closed'
+    ORDER BY rules.precedence, findings.id
+),
+due AS (
+    SELECT most_specific.*
+    FROM most_specific
+    CROSS JOIN settings
+    WHERE next_attempt_at <= settings.now
+    ORDER BY opened_at, id
+    LIMIT (SELECT max_repairs FROM settings)
+)
+SELECT
+    due.* REPLACE (
+        attempts + 1 AS attempts,
+        CASE WHEN attempts >= settings.max_attempts THEN 'escalated' ELSE 'repair_requested' END AS status,
+        CASE WHEN attempts >= settings.max_attempts THEN 'critical' ELSE severity END AS severity,
+        settings.now + CASE
+            WHEN attempts >= settings.max_attempts THEN settings.backoff_escalated
+            -- The power is bounded before it is taken: attempts grow for as long as repair fails.
+            ELSE to_microseconds(least(
+                epoch_us(settings.backoff_max),
+                epoch_us(settings.backoff_min) * pow(2, least(attempts, 30))
+            )::BIGINT)
+        END AS next_attempt_at
+    ),
+    true AS is_news
+FROM due
+CROSS JOIN settings;

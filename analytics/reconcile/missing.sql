@@ -1,0 +1,22 @@
+-- code: missing
+-- severity: warning
+-- precedence: 10
+-- reason: a poll, sweep or backfill listed the pull request, and it has not landed; or it was landed as gone and is listed again
+-- remedy: it is fetched; when that fails, its quarantine entry tells why
+SELECT
+    inventory.repository,
+    inventory.number,
+    inventory.id AS node_id,
+    CASE
+        WHEN landed.gone_at IS NULL
+        THEN format('listed as {}, updated at {}; not landed', inventory.state, utc(inventory.updated_at))
+        ELSE format('listed at {}; landed as gone at {}', utc(inventory.observed_at), utc(landed.gone_at))
+    END AS reason,
+    inventory.updated_at AS changed_at,
+    inventory.observed_at AS evidence_at
+FROM inventory
+LEFT JOIN pull_request_observations AS landed USING (repository, number)
+WHERE CASE
+    WHEN landed.gone_at IS NULL THEN landed.version IS NULL
+    ELSE inventory.observed_at > landed.gone_at
+END

@@ -1,0 +1,33 @@
+-- How long each version took from GitHub to its table. Backfilled versions are old when they are
+-- first seen, so their first leg says nothing; freshness_by_source leaves them out by source.
+CREATE OR REPLACE VIEW freshness AS
+SELECT
+    repository,
+    number,
+    version,
+    source,
+    lane,
+    changed_at,
+    noticed_at,
+    observed_at,
+    landed_at,
+    (epoch_us(noticed_at) - epoch_us(changed_at)) / 1e6 AS to_noticed_seconds,
+    (epoch_us(observed_at) - epoch_us(noticed_at)) / 1e6 AS to_observed_seconds,
+    (epoch_us(landed_at) - epoch_us(observed_at)) / 1e6 AS to_landed_seconds,
+    (epoch_us(landed_at) - epoch_us(changed_at)) / 1e6 AS total_seconds
+FROM version_log
+WHERE kind <> 'gone';
+COMMENT ON VIEW freshness IS 'How long each version of each pull request took from the change on GitHub to its table.';
+COMMENT ON COLUMN freshness.repository IS 'owner/name.';
+COMMENT ON COLUMN freshness.number IS 'Number of the pull request.';
+COMMENT ON COLUMN freshness.version IS 'Digest of the content.';
+COMMENT ON COLUMN freshness.source IS 'What noticed the change.';
+COMMENT ON COLUMN freshness.lane IS 'The queue it waited in.';
+COMMENT ON COLUMN freshness.changed_at IS 'When it changed on GitHub, as far as the source could tell.';
+COMMENT ON COLUMN freshness.noticed_at IS 'When the change was noticed here.';
+COMMENT ON COLUMN freshness.observed_at IS 'When GitHub was asked.';
+COMMENT ON COLUMN freshness.landed_at IS 'When it landed.';
+COMMENT ON COLUMN freshness.to_noticed_seconds IS 'From the change to its being noticed.';
+COMMENT ON COLUMN freshness.to_observed_seconds IS 'From then until GitHub was asked.';
+COMMENT ON COLUMN freshness.to_landed_seconds IS 'From then until it landed.';
+COMMENT ON COLUMN freshness.total_seconds IS 'From the change to the table.';
