@@ -8,6 +8,8 @@ use duckdb::Connection;
 use jiff::Timestamp;
 use prmirror_proto::{Finding, RepositoryName, Severity};
 
+use serde::{Deserialize, Serialize};
+
 use crate::database::Database;
 use crate::error::DatabaseError;
 use crate::rules::{RULES, Rule};
@@ -43,7 +45,7 @@ impl Default for ReconcileSettings {
 }
 
 /// What a reconciliation did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reconciled {
     /// Findings that were opened, reopened ones included.
     pub opened: u64,

@@ -64,6 +64,7 @@ pub struct RepositoryStatus {
     pub versions: u64,
     pub events: u64,
     pub last_sweep_at: Option<Timestamp>,
+    pub last_full_sweep_started_at: Option<Timestamp>,
     pub last_listed_at: Option<Timestamp>,
     pub last_landed_at: Option<Timestamp>,
 }
@@ -107,7 +108,8 @@ impl Reader {
                 "SELECT repository, landed, open, closed, merged, gone, listed, total_count, known,
                         missing, different, incomplete, completeness_percent, findings,
                         findings_by_rule, quarantined, versions, events, epoch_us(last_sweep_at),
-                        epoch_us(last_listed_at), epoch_us(last_landed_at)
+                        epoch_us(last_listed_at), epoch_us(last_landed_at),
+                        epoch_us(last_full_sweep_started_at)
                  FROM repository_status ORDER BY repository",
             )?;
             let mut rows = statement.query([])?;
@@ -196,6 +198,7 @@ fn repository(row: &Row<'_>) -> Result<RepositoryStatus, DatabaseError> {
         last_sweep_at: maybe_time(row, 18)?,
         last_listed_at: maybe_time(row, 19)?,
         last_landed_at: maybe_time(row, 20)?,
+        last_full_sweep_started_at: maybe_time(row, 21)?,
     })
 }
 

@@ -25,6 +25,7 @@ passes AS (
     SELECT
         repository,
         max(finished_at) FILTER (scope IN ('open', 'all')) AS last_sweep_at,
+        max(started_at) FILTER (scope = 'all' AND source = 'sweep' AND finished_at IS NOT NULL) AS last_full_sweep_started_at,
         arg_max(total_count, started_at) FILTER (scope IN ('all', 'recent')) AS total_count
     FROM scans
     GROUP BY repository
@@ -78,6 +79,7 @@ SELECT
     coalesce(versions.versions, 0) AS versions,
     coalesce(happened.events, 0) AS events,
     passes.last_sweep_at,
+    passes.last_full_sweep_started_at,
     listed.last_listed_at,
     observations.last_landed_at
 FROM names
@@ -110,5 +112,6 @@ COMMENT ON COLUMN repository_status.quarantined IS 'Quarantined messages that we
 COMMENT ON COLUMN repository_status.versions IS 'Versions that were seen.';
 COMMENT ON COLUMN repository_status.events IS 'Events that were seen.';
 COMMENT ON COLUMN repository_status.last_sweep_at IS 'End of the newest finished pass over the open or all pull requests.';
+COMMENT ON COLUMN repository_status.last_full_sweep_started_at IS 'Beginning of the newest finished sweep over all pull requests: whatever was there then has been compared.';
 COMMENT ON COLUMN repository_status.last_listed_at IS 'When a poll, sweep or backfill last listed something.';
 COMMENT ON COLUMN repository_status.last_landed_at IS 'When something last landed.';

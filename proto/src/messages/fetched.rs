@@ -27,8 +27,11 @@ pub struct Fetched {
 }
 
 /// What GitHub said about one pull request.
+///
+/// The variant's name is the object's only key, not a tag inside it: serde reads a tagged object into
+/// a buffer first, in which raw JSON does not survive.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum FetchOutcome {
     /// It was described.
     Answered {

@@ -106,7 +106,12 @@ pub(crate) struct Place {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Where the mirror keeps what is on disk
-    #[arg(long, value_name = "DIR", env = "PRMIRROR_DATA", default_value = ".prmirror")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PRMIRROR_DATA",
+        default_value = ".prmirror"
+    )]
     pub(crate) data: PathBuf,
     /// The NATS server, when `up` runs elsewhere
     #[arg(long, value_name = "URL", env = "NATS_URL")]

@@ -51,7 +51,9 @@ pub(crate) async fn ask<T: DeserializeOwned>(
     let answer = match bus.client().send_request(subject, request).await {
         Ok(answer) => answer,
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-            bail!("the broker runs, but publish does not answer: see logs/publish.log in the data folder")
+            bail!(
+                "the broker runs, but publish does not answer: see logs/publish.log in the data folder"
+            )
         }
         Err(error) => return Err(error).context("publish does not answer"),
     };

@@ -158,7 +158,10 @@ fn print_table(out: &mut impl Write, table: &Table) -> io::Result<()> {
 
 fn is_numeric(column: &Column) -> bool {
     let kind = column.column_type.as_str();
-    kind.ends_with("INT") || kind.ends_with("INTEGER") || matches!(kind, "DOUBLE" | "FLOAT") || kind.starts_with("DECIMAL")
+    kind.ends_with("INT")
+        || kind.ends_with("INTEGER")
+        || matches!(kind, "DOUBLE" | "FLOAT")
+        || kind.starts_with("DECIMAL")
 }
 
 fn print_csv(out: &mut impl Write, table: &Table) -> io::Result<()> {
@@ -169,7 +172,11 @@ fn print_csv(out: &mut impl Write, table: &Table) -> io::Result<()> {
             text
         }
     };
-    let names: Vec<String> = table.columns.iter().map(|c| quoted(c.name.clone())).collect();
+    let names: Vec<String> = table
+        .columns
+        .iter()
+        .map(|c| quoted(c.name.clone()))
+        .collect();
     writeln!(out, "{}", names.join(","))?;
     for row in &table.rows {
         let cells: Vec<String> = row.iter().map(|value| quoted(cell(value))).collect();

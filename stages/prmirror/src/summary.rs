@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use prmirror_analytics::{RepositoryStatus, Status};
+use prmirror_analytics::{Budget, RepositoryStatus, Status};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
 use prmirror_proto::requests::SUBJECT_STATUS;
@@ -80,7 +80,7 @@ impl RepositoryView {
             // A repository without pull requests has no rows: its sweep says so.
             return self.completed() && self.verified;
         };
-        self.completed() && self.verified && status.findings_open == 0 && status.missing == 0
+        self.completed() && self.verified && status.findings == 0 && status.missing == 0
     }
 
     fn gaps(&self) -> Vec<String> {
@@ -103,9 +103,12 @@ impl RepositoryView {
             return gaps;
         };
         if status.missing > 0 {
-            gaps.push(format!("{name}: {} pull requests are missing", status.missing));
+            gaps.push(format!(
+                "{name}: {} pull requests are missing",
+                status.missing
+            ));
         }
-        for (rule, count) in &status.findings {
+        for (rule, count) in &status.findings_by_rule {
             if *count > 0 {
                 gaps.push(format!("{name}: {count} open findings of the rule {rule}"));
             }
@@ -200,7 +203,11 @@ impl View {
 
     /// What is not as it should be, a line each.
     pub(crate) fn gaps(&self) -> Vec<String> {
-        let mut gaps: Vec<String> = self.repositories.iter().flat_map(RepositoryView::gaps).collect();
+        let mut gaps: Vec<String> = self
+            .repositories
+            .iter()
+            .flat_map(RepositoryView::gaps)
+            .collect();
         let waiting: u64 = self.pending.values().sum();
         if waiting > 0 && !gaps.is_empty() {
             gaps.push(format!("{waiting} messages are on their way"));
@@ -216,7 +223,7 @@ impl View {
             .map(|r| {
                 let processed = r.backfill.as_ref().map_or(0, |b| b.processed);
                 let status = r.status.as_ref();
-                let findings = status.map_or(0, |s| s.findings_open);
+                let findings = status.map_or(0, |s| s.findings);
                 let versions = status.map_or(0, |s| s.versions);
                 format!("{}:{processed}:{versions}:{findings}", r.landed())
             })
@@ -238,13 +245,13 @@ impl View {
             .repositories
             .iter()
             .filter_map(|r| r.status.as_ref())
-            .map(|s| s.findings_open)
+            .map(|s| s.findings)
             .sum();
         let mut line = format!(
             "discovered {discovered} · landed {landed} of {listed} · on their way {waiting} · findings {findings}"
         );
-        if let Some((remaining, limit)) = self.status.points_remaining.zip(self.status.points_limit) {
-            let _ = write!(line, " · points left {remaining} of {limit}");
+        for budget in self.status.api.tokens.values() {
+            let _ = write!(line, " · points left {}", points(budget));
         }
         line
     }
@@ -264,11 +271,16 @@ impl View {
                     BackfillStatus::Active => format!(
                         "at {} of {}",
                         state.processed,
-                        state.total.map_or_else(|| "?".to_owned(), |t| t.to_string())
+                        state
+                            .total
+                            .map_or_else(|| "?".to_owned(), |t| t.to_string())
                     ),
                     BackfillStatus::Failed => format!(
                         "failed: {}",
-                        state.last_error.as_deref().unwrap_or("for an unknown reason")
+                        state
+                            .last_error
+                            .as_deref()
+                            .unwrap_or("for an unknown reason")
                     ),
                 },
             };
@@ -288,7 +300,7 @@ impl View {
                 row("missing", status.missing.to_string());
                 row("incomplete", status.incomplete.to_string());
                 let findings: Vec<String> = status
-                    .findings
+                    .findings_by_rule
                     .iter()
                     .filter(|(_, count)| **count > 0)
                     .map(|(rule, count)| format!("{rule} {count}"))
@@ -321,12 +333,14 @@ impl View {
         if !waiting.is_empty() {
             let _ = writeln!(text, "on their way: {}", waiting.join(", "));
         }
-        if let Some((remaining, limit)) = self.status.points_remaining.zip(self.status.points_limit) {
-            let _ = writeln!(
-                text,
-                "points: {} spent in the last hour, {remaining} of {limit} left",
-                self.status.points_last_hour
-            );
+        let api = &self.status.api;
+        let _ = writeln!(
+            text,
+            "GitHub: {} requests in the last hour, {} failed, {} points",
+            api.requests, api.failed, api.points
+        );
+        for (token, budget) in &api.tokens {
+            let _ = writeln!(text, "  token {token}: {} points left", points(budget));
         }
         text
     }
@@ -358,6 +372,14 @@ impl View {
             );
         }
         text
+    }
+}
+
+/// What is left of a token's hour.
+fn points(budget: &Budget) -> String {
+    match budget.limit {
+        Some(limit) => format!("{} of {limit}", budget.remaining),
+        None => budget.remaining.to_string(),
     }
 }
 

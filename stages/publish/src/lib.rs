@@ -5,10 +5,12 @@
 //! (reconciliation) and asks for repairs on `pr.findings`; answers `prmirror sql`, `status` and
 //! `reconcile` over NATS; and puts read-only copies where other processes can open them.
 
+mod readers;
 mod service;
 mod upkeep;
 mod writer;
 
+pub use readers::Readers;
 pub use service::serve;
 pub use upkeep::{Upkeep, reconcile_once};
 pub use writer::{Writer, WriterError};

@@ -24,6 +24,7 @@ fn main() -> std::process::ExitCode {
             let scanned = Arc::new(Notify::new());
             let upkeep = Upkeep {
                 writer: opened.writer.clone(),
+                readers: opened.readers.clone(),
                 bus: setup.bus.clone(),
                 pipeline: Arc::clone(&setup.pipeline),
                 published,
@@ -48,7 +49,7 @@ fn main() -> std::process::ExitCode {
             let serving = serve(
                 setup.bus.clone(),
                 opened.writer.clone(),
-                opened.reader,
+                opened.readers,
                 Arc::clone(&setup.pipeline),
                 setup.shutdown.clone(),
             );

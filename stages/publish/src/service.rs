@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use prmirror_analytics::{Limits, Reader};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken};
 use prmirror_proto::requests::{Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SqlRequest};
 use serde::Serialize;
 
+use crate::readers::Readers;
 use crate::upkeep;
 use crate::writer::Writer;
 
@@ -22,7 +24,7 @@ const SLACK: usize = 4096;
 pub async fn serve(
     bus: Bus,
     writer: Writer,
-    reader: Reader,
+    readers: Readers,
     pipeline: Arc<Pipeline>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -45,7 +47,7 @@ pub async fn serve(
         };
         let answer = match request.subject.as_str() {
             SUBJECT_SQL => {
-                let reader = reader.try_clone()?;
+                let reader = readers.reader()?;
                 let limit = client.server_info().max_payload.saturating_sub(SLACK);
                 let client = client.clone();
                 // A long query holds up nobody else.
@@ -62,8 +64,9 @@ pub async fn serve(
                 continue;
             }
             SUBJECT_STATUS => {
-                let reader = reader.try_clone()?;
-                let status = tokio::task::spawn_blocking(move || reader.status()).await?;
+                let reader = readers.reader()?;
+                let status =
+                    tokio::task::spawn_blocking(move || reader.status(Timestamp::now())).await?;
                 encode(&Reply::from(status))
             }
             _ => {

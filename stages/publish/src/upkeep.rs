@@ -4,19 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prmirror_analytics::{ReconcileSettings, Reconciled};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken, Outgoing};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::readers::Readers;
 use crate::writer::Writer;
 
 /// Does by the clock what is to be done by the clock.
-#[derive(Clone)]
 pub struct Upkeep {
     /// The database.
     pub writer: Writer,
+    /// Readers of it.
+    pub readers: Readers,
     /// Where repairs are asked for.
     pub bus: Bus,
     /// How often, and with which settings.
@@ -31,7 +34,7 @@ pub struct Upkeep {
 
 /// The settings of reconciliation in a deployment.
 #[must_use]
-pub fn settings(pipeline: &Pipeline) -> ReconcileSettings {
+fn settings(pipeline: &Pipeline) -> ReconcileSettings {
     ReconcileSettings {
         grace: pipeline.reconcile.grace,
         max_attempts: pipeline.reconcile.max_attempts,
@@ -102,7 +105,12 @@ impl Upkeep {
     }
 
     async fn parquet(&self) -> anyhow::Result<()> {
-        Ok(self.writer.parquet(self.published.join("parquet")).await?)
+        // A reader beside the writer: a long export holds up no landing.
+        let reader = self.readers.reader()?;
+        let folder = self.published.join("parquet");
+        tokio::task::spawn_blocking(move || reader.export_parquet(&folder, Timestamp::now()))
+            .await??;
+        Ok(())
     }
 }
 

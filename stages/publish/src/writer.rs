@@ -5,10 +5,11 @@ use std::thread;
 
 use jiff::Timestamp;
 use prmirror_analytics::{
-    Batch, Database, DatabaseError, Landed, OpenError, Options, Reader, ReconcileSettings,
-    Reconciled,
+    Batch, Database, DatabaseError, Landed, OpenError, Options, ReconcileSettings, Reconciled,
 };
 use tokio::sync::{mpsc, oneshot};
+
+use crate::readers::Readers;
 
 /// How many commands may wait. Each is a batch, and whoever sent it waits for it.
 const QUEUE: usize = 16;
@@ -30,7 +31,6 @@ enum Command {
     Land(Batch, Answer<Landed>),
     Reconcile(ReconcileSettings, Answer<Reconciled>),
     Snapshot(PathBuf, Answer<()>),
-    Parquet(PathBuf, Answer<()>),
 }
 
 /// The way to the thread that owns the database. Cheap to clone; the database is closed when the
@@ -45,7 +45,7 @@ pub struct Opened {
     /// The way to the writing thread.
     pub writer: Writer,
     /// For queries beside it.
-    pub reader: Reader,
+    pub readers: Readers,
     /// Ends with the fatal error after which the process must end, or with `None` when the database
     /// was closed.
     pub ended: oneshot::Receiver<Option<String>>,
@@ -70,7 +70,7 @@ impl Writer {
             })?;
         Ok(Opened {
             writer: Self { commands },
-            reader,
+            readers: Readers::new(reader),
             ended,
         })
     }
@@ -108,14 +108,6 @@ impl Writer {
     pub async fn snapshot(&self, to: PathBuf) -> Result<(), WriterError> {
         self.ask(|answer| Command::Snapshot(to, answer)).await
     }
-
-    /// Puts Parquet files in place of those in `folder`.
-    ///
-    /// # Errors
-    /// When they cannot be written; the old ones stay then.
-    pub async fn parquet(&self, folder: PathBuf) -> Result<(), WriterError> {
-        self.ask(|answer| Command::Parquet(folder, answer)).await
-    }
 }
 
 /// Works until the last [`Writer`] is gone, or DuckDB is: its message is returned then.
@@ -137,7 +129,6 @@ fn work(mut database: Database, mut queue: mpsc::Receiver<Command>) -> Option<St
                 answer(to, database.reconcile(Timestamp::now(), &settings))
             }
             Command::Snapshot(path, to) => answer(to, database.snapshot(&path)),
-            Command::Parquet(folder, to) => answer(to, database.export_parquet(&folder)),
         };
         if fatal.is_some() {
             return fatal;

@@ -32,13 +32,22 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
     let (pipeline, config, demo) = if args.demo {
         let demo = Demo::start(&folder, args.demo_size).await?;
         environment.extend(demo.environment());
-        (Pipeline::load(demo.config())?, Some(demo.config().to_owned()), Some(demo))
+        (
+            Pipeline::load(demo.config())?,
+            Some(demo.config().to_owned()),
+            Some(demo),
+        )
     } else {
         let pipeline = args.place.pipeline()?;
         check(&pipeline)?;
         (pipeline, args.place.config_file(), None)
     };
-    let mut server = match args.place.nats.clone().or_else(|| pipeline.nats.url.clone()) {
+    let mut server = match args
+        .place
+        .nats
+        .clone()
+        .or_else(|| pipeline.nats.url.clone())
+    {
         Some(url) => Broker::Elsewhere(url),
         None => Broker::own(&folder, &pipeline, 0).await?,
     };
@@ -57,7 +66,16 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
             processes.start(stage, instance)?;
         }
     }
-    let result = watch(&args, &pipeline, &folder, &bus, &mut server, &mut processes, &shutdown).await;
+    let result = watch(
+        &args,
+        &pipeline,
+        &folder,
+        &bus,
+        &mut server,
+        &mut processes,
+        &shutdown,
+    )
+    .await;
     eprintln!("stopping …");
     processes.stop().await;
     server.stop(&folder).await;
@@ -117,7 +135,9 @@ impl Broker {
             eprintln!("nats-server ended ({status}); starting it again");
         }
         *server = None;
-        let again = Server::start(config).await.context("nats-server cannot be started again")?;
+        let again = Server::start(config)
+            .await
+            .context("nats-server cannot be started again")?;
         folder.note_pid("nats-server", again.pid())?;
         *server = Some(again);
         Ok(())
@@ -140,7 +160,7 @@ async fn watch(
     folder: &DataFolder,
     bus: &Bus,
     broker: &mut Broker,
-    processes: &mut Processes,
+    processes: &mut Processes<'_>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut progress = Progress::new();

@@ -131,7 +131,11 @@ impl<'a> Processes<'a> {
     /// Waits until a process has ended and was started again, or given up.
     pub(crate) async fn ended(&mut self) -> Ended {
         loop {
-            let due = self.all.iter().filter_map(|p| p.due.map(|(at, _)| at)).min();
+            let due = self
+                .all
+                .iter()
+                .filter_map(|p| p.due.map(|(at, _)| at))
+                .min();
             let mut living: FuturesUnordered<_> = self
                 .all
                 .iter_mut()
@@ -225,7 +229,9 @@ impl<'a> Processes<'a> {
         for process in &mut self.all {
             let name = name(process.stage, process.instance);
             if let Some(child) = &mut process.child
-                && tokio::time::timeout_at(deadline, child.wait()).await.is_err()
+                && tokio::time::timeout_at(deadline, child.wait())
+                    .await
+                    .is_err()
             {
                 eprintln!("{name} does not stop; it is killed");
                 let _ = child.kill().await;
