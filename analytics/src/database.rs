@@ -162,12 +162,16 @@ impl Database {
     /// # Errors
     /// Nothing was landed then. After a fatal one ([`DatabaseError::is_fatal`]) the process must end.
     pub fn land(&mut self, batch: &Batch) -> Result<Landed, DatabaseError> {
-        land::land(
-            &self.connection,
-            &mut self.positions,
-            batch,
-            Timestamp::now(),
-        )
+        self.land_at(batch, Timestamp::now())
+    }
+
+    /// The same, with another time than now as the time of landing: for replays that are to end in
+    /// the tables of the first run, and for tests.
+    ///
+    /// # Errors
+    /// As [`Database::land`].
+    pub fn land_at(&mut self, batch: &Batch, now: Timestamp) -> Result<Landed, DatabaseError> {
+        land::land(&self.connection, &mut self.positions, batch, now)
     }
 }
 

@@ -78,8 +78,8 @@ pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
     }
     for sql in VIEWS {
         transaction.execute_batch(sql)?;
-        inherit_comments(&transaction, sql)?;
     }
+    inherit_comments(&transaction)?;
     transaction.commit()?;
     connection.execute_batch("CHECKPOINT")?;
     Ok(())
@@ -112,30 +112,51 @@ pub(crate) fn header<'a>(sql: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// Gives a view's columns the comments of the equally named columns of the tables that its file
-/// names in `-- comments from:`.
-fn inherit_comments(connection: &Connection, sql: &str) -> Result<(), DatabaseError> {
-    let Some(tables) = header(sql, "comments from") else {
-        return Ok(());
-    };
-    let view = sql
-        .split_once("CREATE OR REPLACE VIEW ")
-        .and_then(|(_, rest)| rest.split_whitespace().next())
-        .ok_or_else(|| DatabaseError::Value("a view's file makes no view".to_owned()))?;
-    let mut statement = connection.prepare(
-        "SELECT DISTINCT ON (view.column_name) format(
-             'COMMENT ON COLUMN {}.{} IS ''{}''',
-             view.table_name, view.column_name, replace(source.comment, '''', ''''''))
-         FROM duckdb_columns() AS view
-         JOIN duckdb_columns() AS source USING (column_name)
-         WHERE view.table_name = ? AND list_contains(string_split(?, ', '), source.table_name)
-           AND view.comment IS NULL AND source.comment IS NOT NULL",
+/// Gives the columns of views the comments of the equally named columns of the tables that a view's
+/// file names in `-- comments from:`.
+fn inherit_comments(connection: &Connection) -> Result<(), DatabaseError> {
+    let mut sources = Vec::new();
+    for sql in VIEWS {
+        let Some(tables) = header(sql, "comments from") else {
+            continue;
+        };
+        let view = sql
+            .split_once("CREATE OR REPLACE VIEW ")
+            .and_then(|(_, rest)| rest.split_whitespace().next())
+            .ok_or_else(|| DatabaseError::Value("a view's file makes no view".to_owned()))?;
+        sources.extend(
+            tables
+                .split(", ")
+                .map(|table| format!("('{view}', '{table}')")),
+        );
+    }
+    let comments: Option<String> = connection.query_row(
+        &format!(
+            "WITH sources AS (SELECT * FROM (VALUES {}) AS sources (view_name, table_name)),
+             columns AS MATERIALIZED (
+                 SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal
+             ),
+             inherited AS (
+                 SELECT DISTINCT ON (own.table_name, own.column_name)
+                     own.table_name, own.column_name, source.comment
+                 FROM columns AS own
+                 JOIN sources ON sources.view_name = own.table_name
+                 JOIN columns AS source
+                   ON source.table_name = sources.table_name
+                  AND source.column_name = own.column_name
+                 WHERE own.comment IS NULL AND source.comment IS NOT NULL
+             )
+             SELECT string_agg(format(
+                 'COMMENT ON COLUMN {{}}.{{}} IS ''{{}}'';',
+                 table_name, column_name, replace(comment, '''', '''''')), ' ')
+             FROM inherited",
+            sources.join(", ")
+        ),
+        [],
+        |row| row.get(0),
     )?;
-    let comments = statement
-        .query_map([view, tables], |row| row.get::<_, String>(0))?
-        .collect::<Result<Vec<_>, _>>()?;
-    for comment in comments {
-        connection.execute_batch(&comment)?;
+    if let Some(comments) = comments {
+        connection.execute_batch(&comments)?;
     }
     Ok(())
 }

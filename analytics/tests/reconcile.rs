@@ -1,0 +1,208 @@
+//! The life of findings: opened, repaired, escalated, closed, reopened.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{STREAM, at, batch, changeset, page, pull_request, rows};
+use prmirror_analytics::{Database, ReconcileSettings, Reconciled, Record};
+use prmirror_proto::messages::ChangesetKind;
+use prmirror_proto::{InventoryScope, PullRequest, Severity};
+
+struct World {
+    database: Database,
+    sequence: u64,
+    settings: ReconcileSettings,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            database: Database::in_memory().unwrap(),
+            sequence: 0,
+            settings: ReconcileSettings {
+                grace: Duration::from_secs(60),
+                max_attempts: 2,
+                backoff_min: Duration::from_secs(15),
+                backoff_max: Duration::from_secs(20),
+                backoff_escalated: Duration::from_secs(3_600),
+                max_repairs: 10,
+            },
+        }
+    }
+
+    fn land(&mut self, seconds: i64, record: Record) {
+        self.sequence += 1;
+        self.database
+            .land_at(&batch(STREAM, self.sequence, [record]), at(seconds))
+            .unwrap();
+    }
+
+    fn observed(&mut self, seconds: i64, pull_request: &PullRequest) {
+        let changeset = changeset(ChangesetKind::Changed, pull_request, at(seconds));
+        self.land(seconds, Record::Changeset(changeset));
+    }
+
+    fn listed(&mut self, seconds: i64, pull_requests: &[PullRequest]) {
+        let scan = format!("scan-{seconds}");
+        let page = page(InventoryScope::Recent, &scan, at(seconds), pull_requests);
+        self.land(seconds, Record::Inventory(page));
+    }
+
+    fn reconcile(&mut self, seconds: i64) -> Reconciled {
+        self.database
+            .reconcile(at(seconds), &self.settings)
+            .unwrap()
+    }
+
+    /// What happened to the findings, as `[seconds, id, status, attempt]`.
+    fn history(&self) -> Vec<String> {
+        rows(
+            &self.database,
+            "SELECT (epoch_us(noted_at) - 1772366400000000) // 1000000, id, status, attempt
+             FROM finding_history ORDER BY noted_at, id, status DESC",
+        )
+    }
+}
+
+#[test]
+fn a_finding_is_repaired_after_the_grace_and_closed_by_a_new_observation() {
+    let mut world = World::new();
+    let (old, new) = (pull_request(1, 1), pull_request(1, 9));
+    world.observed(10, &old);
+    world.listed(20, std::slice::from_ref(&new));
+
+    let done = world.reconcile(30);
+    // The new revision has another head and other labels: two rules speak.
+    assert_eq!(
+        (done.opened, done.open_total, done.repairs.len()),
+        (2, 2, 0)
+    );
+    assert_eq!(
+        done.open_by_rule.into_iter().collect::<Vec<_>>(),
+        [("head_differs".into(), 1), ("stale".into(), 1)]
+    );
+
+    // Within the grace: nothing. After it: one repair, for the more specific finding.
+    assert_eq!(world.reconcile(89).repairs, []);
+    let done = world.reconcile(90);
+    assert_eq!((done.opened, done.open_total), (0, 2));
+    let [repair] = done.repairs.as_slice() else {
+        panic!("one repair, not {:?}", done.repairs)
+    };
+    assert_eq!(repair.id, "head_differs:octo/mirror#1");
+    assert_eq!((repair.number, repair.attempt), (1, 1));
+    assert_eq!(repair.node_id.as_deref(), Some("PR_1"));
+    assert_eq!(repair.severity, Severity::Warning);
+    assert_eq!((repair.opened_at, repair.changed_at), (at(30), Some(at(9))));
+    assert!(
+        repair.reason.contains(&new.head_ref_oid),
+        "{}",
+        repair.reason
+    );
+
+    world.observed(95, &new);
+    let done = world.reconcile(100);
+    assert_eq!(
+        (done.closed, done.open_total, done.repairs.len()),
+        (2, 0, 0)
+    );
+    assert_eq!(
+        world.history(),
+        [
+            r#"[30,"head_differs:octo/mirror#1","open",0]"#,
+            r#"[30,"stale:octo/mirror#1","open",0]"#,
+            r#"[90,"head_differs:octo/mirror#1","repair_requested",1]"#,
+            r#"[100,"head_differs:octo/mirror#1","closed",1]"#,
+            r#"[100,"stale:octo/mirror#1","closed",0]"#,
+        ]
+    );
+}
+
+#[test]
+fn repair_that_fails_backs_off_then_escalates_and_goes_on_slowly() {
+    let mut world = World::new();
+    world.listed(20, &[pull_request(1, 1)]);
+    let mut asked = Vec::new();
+    let due = [
+        30, 89, 90, 104, 105, 124, 125, 3_724, 3_725, 7_324, 7_325, 8_000,
+    ];
+    for seconds in due {
+        for repair in world.reconcile(seconds).repairs {
+            asked.push((seconds, repair.attempt, repair.severity));
+        }
+    }
+    assert_eq!(
+        asked,
+        [
+            (90, 1, Severity::Warning),
+            (105, 2, Severity::Warning),
+            // Twice 15 s, but not over 20 s.
+            (125, 3, Severity::Critical),
+            (125 + 3_600, 4, Severity::Critical),
+            (125 + 7_200, 5, Severity::Critical),
+        ]
+    );
+    assert_eq!(
+        rows(
+            &world.database,
+            "SELECT status, severity, attempts FROM findings"
+        ),
+        [r#"["escalated","critical",5]"#]
+    );
+}
+
+#[test]
+fn a_list_that_changes_its_mind_closes_the_finding() {
+    let mut world = World::new();
+    let known = pull_request(1, 1);
+    let mut closed = known.clone();
+    closed.state = "CLOSED".into();
+    world.observed(10, &known);
+    world.listed(20, &[closed]);
+    assert_eq!(world.reconcile(30).opened, 1);
+    world.listed(40, &[known]);
+    assert_eq!(world.reconcile(50).closed, 1);
+}
+
+#[test]
+fn a_finding_that_comes_back_is_opened_anew() {
+    let mut world = World::new();
+    world.listed(20, &[pull_request(1, 1)]);
+    world.reconcile(30);
+    assert_eq!(world.reconcile(90).repairs.len(), 1);
+    world.observed(95, &pull_request(1, 1));
+    assert_eq!(world.reconcile(100).closed, 1);
+    let gone = changeset(ChangesetKind::Gone, &pull_request(1, 1), at(110));
+    world.land(110, Record::Changeset(gone));
+    world.listed(120, &[pull_request(1, 1)]);
+    let done = world.reconcile(130);
+    assert_eq!((done.opened, done.open_total), (1, 1));
+    assert_eq!(
+        rows(
+            &world.database,
+            "SELECT status, attempts, opened_at, closed_at FROM findings"
+        ),
+        [r#"["open",0,"2026-03-01T12:02:10Z",null]"#]
+    );
+    assert_eq!(world.reconcile(190).repairs[0].attempt, 1);
+}
+
+#[test]
+fn the_oldest_findings_are_repaired_first_and_not_too_many() {
+    let mut world = World::new();
+    world.settings.max_repairs = 2;
+    world.listed(20, &[pull_request(5, 1)]);
+    world.reconcile(30);
+    world.listed(40, &[pull_request(1, 1), pull_request(2, 1)]);
+    world.reconcile(50);
+    let numbers = |done: Reconciled| -> Vec<u64> {
+        done.repairs.iter().map(|repair| repair.number).collect()
+    };
+    let first = world.reconcile(120);
+    assert_eq!(numbers(first), [5, 1]);
+    let second = world.reconcile(121);
+    assert_eq!(numbers(second), [2]);
+}
