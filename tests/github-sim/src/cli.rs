@@ -159,7 +159,10 @@ pub fn run(arguments: Arguments) -> anyhow::Result<()> {
                     .with_context(|| format!("cannot read {}", path.display()))
             };
             let full = read(&schema)?;
-            let documents = documents.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+            let documents = documents
+                .iter()
+                .map(read)
+                .collect::<anyhow::Result<Vec<_>>>()?;
             let trimmed = trim_schema(&full, &documents.join("\n"))?;
             std::io::stdout().write_all(trimmed.as_bytes())?;
             Ok(())
@@ -191,7 +194,9 @@ fn serve(arguments: &Serve) -> anyhow::Result<()> {
         "token": sim.token(),
     });
     let mut out = std::io::stdout();
-    writeln!(out, "{greeting}").and_then(|()| out.flush()).context("cannot print")?;
+    writeln!(out, "{greeting}")
+        .and_then(|()| out.flush())
+        .context("cannot print")?;
     runtime.block_on(stop);
     tracing::info!("stopped");
     Ok(())
@@ -206,7 +211,8 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
     let mut moves = arguments.from.is_some();
     let world = match (&arguments.recording, arguments.generate) {
         (Some(path), _) => {
-            if arguments.from.is_none() && (arguments.until.is_some() || arguments.speed.is_some()) {
+            if arguments.from.is_none() && (arguments.until.is_some() || arguments.speed.is_some())
+            {
                 bail!("--until and --speed play a recording from a time: give it as --from TIME");
             }
             WorldConfig::Recording(Recording {

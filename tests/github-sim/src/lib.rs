@@ -19,6 +19,7 @@
 #[doc(hidden)]
 pub mod cli;
 mod clock;
+mod config;
 mod faults;
 mod generated;
 mod graphql;
@@ -31,12 +32,13 @@ mod stats;
 mod world;
 
 pub use clock::{Backwards, Clock, ClockView};
+pub use config::{ChangeError, Config, StartError, Time, WorldConfig};
 pub use faults::{BrokenError, Effect, Fault, Faults};
 pub use generated::Generate;
 pub use graphql::trim::{TrimError, trim as trim_schema};
 pub use graphql::{SCHEMA, SchemaError};
 pub use recorded::{Reason, Recording, RecordingError};
 pub use server::Tokens;
-pub use sim::{ChangeError, Config, Sim, StartError, Time, WorldConfig};
+pub use sim::Sim;
 pub use stats::{OperationStats, Stats};
 pub use world::pull_request::ShapeError;

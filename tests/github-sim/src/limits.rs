@@ -64,7 +64,9 @@ impl Limits {
 
     /// Sets how many points of the current window a token has used.
     pub(crate) fn set_used(&self, token: &str, used: u64, now: Timestamp) {
-        self.with(token, now, |standing| standing.used = used.min(standing.limit));
+        self.with(token, now, |standing| {
+            standing.used = used.min(standing.limit)
+        });
     }
 
     fn with<T>(&self, token: &str, now: Timestamp, act: impl FnOnce(&mut Standing) -> T) -> T {

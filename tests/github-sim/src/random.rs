@@ -21,7 +21,7 @@ impl Random {
 
     /// A number in `0..limit`, 0 when the limit is 0.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
     /// A number in `low..=high`.

@@ -2,150 +2,25 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
-use crate::faults::{Fault, Faults};
-use crate::generated::{self, Generate};
-use crate::graphql::{Engine, SchemaError};
+use crate::config::{ChangeError, Config, StartError, Time, WorldConfig};
+use crate::faults::Faults;
+use crate::generated;
+use crate::graphql::Engine;
 use crate::limits::Limits;
-use crate::recorded::{self, Recording, RecordingError};
+use crate::recorded;
 use crate::server::{self, Shared, Tokens};
 use crate::stats::{Collector, Stats};
-use crate::world::pull_request::{ShapeError, complete};
+use crate::world::pull_request::complete;
 use crate::world::{Repository, RepositoryKey, Still, Store, World};
 
 /// The token that a simulator tells its clients.
 const TOKEN: &str = "simulated-token";
-
-/// What a simulator simulates.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Where it listens. Port 0 is any free one.
-    pub listen: SocketAddr,
-    /// The repositories.
-    pub worlds: Vec<WorldConfig>,
-    /// How time goes.
-    pub time: Time,
-    /// Which tokens are accepted.
-    pub tokens: Tokens,
-    /// Points per token and window: GitHub's 5,000.
-    pub rate_limit: u64,
-    /// How long a window is, in wall time: GitHub's hour.
-    pub rate_window: Duration,
-    /// Faults that are there from the start.
-    pub faults: Vec<Fault>,
-}
-
-/// Where repositories come from.
-#[derive(Debug, Clone)]
-pub enum WorldConfig {
-    /// Recorded.
-    Recording(Recording),
-    /// Generated.
-    Generated(Generate),
-    /// Empty: what a test puts in with [`Sim::add_pr`].
-    Empty {
-        /// The repository's owner.
-        owner: String,
-        /// Its name.
-        name: String,
-    },
-}
-
-/// How world time goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Time {
-    /// It stands still until it is set forward.
-    Frozen,
-    /// It runs from the start.
-    Running {
-        /// World seconds per second.
-        speed: f64,
-        /// Where it stops.
-        until: Option<Timestamp>,
-    },
-}
-
-impl Config {
-    /// One world, frozen, at a free port of the loopback address.
-    pub fn new(world: WorldConfig) -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            worlds: vec![world],
-            time: Time::Frozen,
-            tokens: Tokens::default(),
-            rate_limit: 5000,
-            rate_window: Duration::from_secs(3600),
-            faults: Vec::new(),
-        }
-    }
-
-    /// An empty repository.
-    pub fn empty(owner: &str, name: &str) -> Self {
-        Self::new(WorldConfig::Empty {
-            owner: owner.to_owned(),
-            name: name.to_owned(),
-        })
-    }
-
-    /// A generated repository.
-    pub fn generated(generate: Generate) -> Self {
-        Self::new(WorldConfig::Generated(generate))
-    }
-
-    /// A recording, frozen at its end.
-    pub fn recording(path: impl Into<std::path::PathBuf>) -> Self {
-        Self::new(WorldConfig::Recording(Recording {
-            path: path.into(),
-            from: None,
-            until: None,
-        }))
-    }
-}
-
-/// Why a simulator did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The recording cannot be played.
-    #[error(transparent)]
-    Recording(#[from] RecordingError),
-    /// The embedded schema is broken.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Threads cannot be started.
-    #[error("cannot start the server's threads: {0}")]
-    Runtime(std::io::Error),
-    /// Two worlds have a repository of one name.
-    #[error("there are two repositories of the name {0}")]
-    Twice(String),
-}
-
-/// A pull request or repository that a test names does not exist, or cannot be what it asks for.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// No such repository.
-    #[error("there is no repository {0}")]
-    NoRepository(String),
-    /// No such pull request.
-    #[error("there is no pull request #{0}")]
-    NoPullRequest(u64),
-    /// Not a pull request.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-}
 
 /// A running simulator. It stops when it is dropped.
 pub struct Sim {
@@ -156,7 +31,9 @@ pub struct Sim {
 
 impl std::fmt::Debug for Sim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sim").field("url", &self.url()).finish_non_exhaustive()
+        f.debug_struct("Sim")
+            .field("url", &self.url())
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,7 +85,11 @@ impl Sim {
             Time::Running { speed, until } => Clock::running(start, speed, until),
         };
         let faults = Faults::default();
-        config.faults.iter().cloned().for_each(|fault| faults.add(fault));
+        config
+            .faults
+            .iter()
+            .cloned()
+            .for_each(|fault| faults.add(fault));
         let shared = Arc::new(Shared {
             world: RwLock::new(World::new(Arc::clone(&engine.shapes), repositories, start)),
             engine,
@@ -280,7 +161,9 @@ impl Sim {
     pub fn leave_points(&self, token: &str, left: u64) {
         let now = Timestamp::now();
         let limit = self.shared.limits.standing(token, now).limit;
-        self.shared.limits.set_used(token, limit.saturating_sub(left), now);
+        self.shared
+            .limits
+            .set_used(token, limit.saturating_sub(left), now);
     }
 
     /// The names of all repositories, `owner/name`.
@@ -379,7 +262,9 @@ impl Sim {
         let mut world = self.shared.world_mut();
         let repository = repository_mut(&mut world, owner, name)?;
         let key = &mut repository.key;
-        repository.former_names.push((key.owner.clone(), key.name.clone()));
+        repository
+            .former_names
+            .push((key.owner.clone(), key.name.clone()));
         new_owner.clone_into(&mut key.owner);
         new_name.clone_into(&mut key.name);
         Ok(())

@@ -19,9 +19,16 @@ fn four() -> (Sim, Value) {
         let pr = json!({ "number": number, "title": "fine", "labels": [{ "name": "bug" }] });
         sim.add_pr(OWNER, NAME, pr).unwrap();
     }
-    let ids: Vec<Value> = sim.truth(OWNER, NAME).iter().map(|pr| pr["id"].clone()).collect();
+    let ids: Vec<Value> = sim
+        .truth(OWNER, NAME)
+        .iter()
+        .map(|pr| pr["id"].clone())
+        .collect();
     let variables = json!({ "ids": ids, "page": 10, "threadComments": 10 });
-    (sim, json!({ "query": document(DETAIL), "variables": variables }))
+    (
+        sim,
+        json!({ "query": document(DETAIL), "variables": variables }),
+    )
 }
 
 /// Status and body of the answer to the question when this happens to it.
@@ -44,14 +51,24 @@ async fn json_with(fault: Fault) -> Value {
 #[tokio::test]
 async fn whole_answers_are_replaced() {
     let headers = BTreeMap::from([("x-own".to_owned(), "1".to_owned())]);
-    let replace = Effect::Replace { status: 418, headers, body: "tea".to_owned() };
+    let replace = Effect::Replace {
+        status: 418,
+        headers,
+        body: "tea".to_owned(),
+    };
     assert_eq!(with(replace).await, (418, "tea".to_owned()));
 
     let (status, body) = with(Effect::Html { status: 502 }).await;
     assert_eq!(status, 502);
-    assert!(body.starts_with("<html>") && body.contains("502 Bad Gateway"), "{body}");
+    assert!(
+        body.starts_with("<html>") && body.contains("502 Bad Gateway"),
+        "{body}"
+    );
 
-    assert_eq!(with(Effect::Empty { status: 200 }).await, (200, String::new()));
+    assert_eq!(
+        with(Effect::Empty { status: 200 }).await,
+        (200, String::new())
+    );
 
     let (status, body) = with(Effect::TimeOut).await;
     assert_eq!(status, 502);
@@ -59,7 +76,10 @@ async fn whole_answers_are_replaced() {
 
     let (status, body) = with(Effect::RateLimited).await;
     let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((status, &body["errors"][0]["type"]), (200, &json!("RATE_LIMITED")));
+    assert_eq!(
+        (status, &body["errors"][0]["type"]),
+        (200, &json!("RATE_LIMITED"))
+    );
 
     let (status, body) = with(Effect::SomethingWentWrong).await;
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -71,13 +91,22 @@ async fn whole_answers_are_replaced() {
 async fn a_secondary_limit_has_a_retry_after_or_has_not() {
     for (status, retry_after) in [(403, Some(7)), (429, None), (200, Some(60))] {
         let (sim, question) = four();
-        sim.faults().add(Fault::new(Effect::SecondaryLimit { status, retry_after }));
+        sim.faults().add(Fault::new(Effect::SecondaryLimit {
+            status,
+            retry_after,
+        }));
         let response = post(&sim, &question).await;
         assert_eq!(response.status(), status);
         let header = response.headers().get("retry-after");
         let header = header.map(|v| v.to_str().unwrap().parse::<u64>().unwrap());
         assert_eq!(header, retry_after);
-        assert!(response.text().await.unwrap().contains("secondary rate limit"));
+        assert!(
+            response
+                .text()
+                .await
+                .unwrap()
+                .contains("secondary rate limit")
+        );
     }
 }
 
@@ -91,13 +120,17 @@ async fn bodies_end_early() {
     sim.faults().add(Fault::new(Effect::DropConnection));
     let response = post(&sim, &question).await;
     assert_eq!(response.status(), 200);
-    assert!(response.text().await.is_err(), "the body must not arrive whole");
+    assert!(
+        response.text().await.is_err(),
+        "the body must not arrive whole"
+    );
 }
 
 #[tokio::test]
 async fn a_delay_delays() {
     let (sim, question) = four();
-    sim.faults().add(Fault::new(Effect::Delay { milliseconds: 300 }));
+    sim.faults()
+        .add(Fault::new(Effect::Delay { milliseconds: 300 }));
     let start = Instant::now();
     let answer = post(&sim, &question).await.text().await.unwrap();
     assert!(start.elapsed() >= Duration::from_millis(300));
@@ -111,8 +144,16 @@ async fn one_pull_request_fails_among_others() {
     let null: Vec<bool> = nodes.iter().map(Value::is_null).collect();
     assert_eq!(null, [false, false, true, false]);
     let error = &answer["errors"][0];
-    assert_eq!((error.get("type"), &error["path"]), (None, &json!(["nodes", 2])));
-    assert!(error["message"].as_str().unwrap().starts_with("Something went wrong"));
+    assert_eq!(
+        (error.get("type"), &error["path"]),
+        (None, &json!(["nodes", 2]))
+    );
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Something went wrong")
+    );
 
     let answer = json_with(Fault::new(Effect::PullRequestNotFound).number(1)).await;
     assert_eq!(answer["data"]["nodes"][0], Value::Null);
@@ -122,7 +163,10 @@ async fn one_pull_request_fails_among_others() {
 #[tokio::test]
 async fn too_much_is_cut_in_half_until_less_is_asked_for() {
     let (sim, mut question) = four();
-    let heavy = Fault { nodes_above: Some(300), ..Fault::new(Effect::ResourceLimits) };
+    let heavy = Fault {
+        nodes_above: Some(300),
+        ..Fault::new(Effect::ResourceLimits)
+    };
     sim.faults().add(heavy);
     let answer: Value =
         serde_json::from_str(&post(&sim, &question).await.text().await.unwrap()).unwrap();
@@ -139,16 +183,23 @@ async fn too_much_is_cut_in_half_until_less_is_asked_for() {
 
 #[tokio::test]
 async fn fields_hold_what_they_must_not() {
-    let wrong = |field: &str| Effect::WrongType { field: field.to_owned() };
+    let wrong = |field: &str| Effect::WrongType {
+        field: field.to_owned(),
+    };
     let answer = json_with(Fault::new(wrong("title")).number(2)).await;
     assert_eq!(answer["data"]["nodes"][1]["title"], 12345);
     assert_eq!(answer["data"]["nodes"][0]["title"], "fine");
     let answer = json_with(Fault::new(wrong("labels/totalCount")).number(2)).await;
     assert!(answer["data"]["nodes"][1]["labels"]["totalCount"].is_string());
 
-    let null = Effect::Null { field: "labels/nodes/0/name".to_owned() };
+    let null = Effect::Null {
+        field: "labels/nodes/0/name".to_owned(),
+    };
     let answer = json_with(Fault::new(null).number(4)).await;
-    assert_eq!(answer["data"]["nodes"][3]["labels"]["nodes"][0]["name"], Value::Null);
+    assert_eq!(
+        answer["data"]["nodes"][3]["labels"]["nodes"][0]["name"],
+        Value::Null
+    );
     assert_eq!(answer.get("errors"), None);
 }
 
@@ -157,9 +208,19 @@ async fn faults_are_set_over_http_and_counted() {
     let (sim, question) = four();
     let url = format!("{}/_sim/faults", sim.url());
     let fault = json!([{ "operation": DETAIL, "times": 1, "effect": { "kind": "time_out" } }]);
-    let set = client().post(&url).body(fault.to_string()).send().await.unwrap();
+    let set = client()
+        .post(&url)
+        .body(fault.to_string())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(set.status(), 200);
-    let wrong = client().post(&url).body(r#"{"effect": {"kind": "magic"}}"#).send().await.unwrap();
+    let wrong = client()
+        .post(&url)
+        .body(r#"{"effect": {"kind": "magic"}}"#)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(wrong.status(), 400);
     assert!(wrong.text().await.unwrap().contains("magic"));
 
@@ -167,7 +228,10 @@ async fn faults_are_set_over_http_and_counted() {
     assert_eq!(post(&sim, &question).await.status(), 200);
     let stats = sim.stats();
     assert_eq!(stats.faults, BTreeMap::from([("time_out".to_owned(), 1)]));
-    assert_eq!(stats.detail_requests, BTreeMap::from([(1, 2), (2, 2), (3, 2), (4, 2)]));
+    assert_eq!(
+        stats.detail_requests,
+        BTreeMap::from([(1, 2), (2, 2), (3, 2), (4, 2)])
+    );
     sim.faults().add(Fault::new(Effect::TimeOut));
     client().delete(&url).send().await.unwrap();
     assert_eq!(sim.faults().list(), []);
@@ -188,18 +252,39 @@ async fn recorded_broken_answers_are_served_once_each() {
     std::fs::write(path.path(), text.join("\n")).unwrap();
     assert_eq!(sim.faults().broken_answers(path.path()).unwrap(), 3);
 
-    let number = json!({ "owner": OWNER, "name": NAME, "number": 1, "page": 5, "threadComments": 5 });
+    let number =
+        json!({ "owner": OWNER, "name": NAME, "number": 1, "page": 5, "threadComments": 5 });
     let other = ask(&sim, &document("PullRequestsByNumber"), number).await;
     assert_eq!(other["data"]["repository"]["pullRequest"]["number"], 1);
     let first = post(&sim, &question).await;
-    assert_eq!((first.status().as_u16(), first.text().await.unwrap()), (200, String::new()));
+    assert_eq!(
+        (first.status().as_u16(), first.text().await.unwrap()),
+        (200, String::new())
+    );
     let second = post(&sim, &question).await;
     assert_eq!(second.status(), 502);
     assert_eq!(second.text().await.unwrap(), "{\"message\": \"late\"}");
-    assert!(post(&sim, &question).await.text().await.unwrap().starts_with("{\"data\""));
-    assert_eq!((sim.faults().broken_left(), sim.stats().faults["broken_answer"]), (1, 2));
+    assert!(
+        post(&sim, &question)
+            .await
+            .text()
+            .await
+            .unwrap()
+            .starts_with("{\"data\"")
+    );
+    assert_eq!(
+        (
+            sim.faults().broken_left(),
+            sim.stats().faults["broken_answer"]
+        ),
+        (1, 2)
+    );
 
-    std::fs::write(path.path(), "{\"number\": 1, \"body\": \"\"}\n{\"number\": 1}\n").unwrap();
+    std::fs::write(
+        path.path(),
+        "{\"number\": 1, \"body\": \"\"}\n{\"number\": 1}\n",
+    )
+    .unwrap();
     let error = sim.faults().broken_answers(path.path()).unwrap_err();
     assert!(error.to_string().contains("line 2"), "{error}");
 }

@@ -30,13 +30,19 @@ async fn a_token_is_needed() {
     };
     assert_eq!(with(None).await.0, 401);
     let (status, answer) = with(Some("bearer bad-token")).await;
-    assert_eq!((status, &answer["message"]), (401, &json!("Bad credentials")));
+    assert_eq!(
+        (status, &answer["message"]),
+        (401, &json!("Bad credentials"))
+    );
     assert_eq!(with(Some("basic abc")).await.0, 401);
     assert_eq!(with(Some("Bearer abc")).await.0, 200);
     assert_eq!(with(Some("token abc")).await.0, 200);
     assert_eq!(sim.stats().answers["unauthorized"], 3);
 
-    let only = Config { tokens: Tokens::Only(vec!["secret".to_owned()]), ..Config::empty("o", "r") };
+    let only = Config {
+        tokens: Tokens::Only(vec!["secret".to_owned()]),
+        ..Config::empty("o", "r")
+    };
     let sim = Sim::start(only).unwrap();
     assert_eq!(sim.token(), "secret");
     assert_eq!(post(&sim, &json!({ "query": LIMIT })).await.status(), 200);
@@ -47,17 +53,35 @@ async fn a_user_agent_is_needed() {
     let sim = empty();
     let anonymous = reqwest::Client::builder().no_proxy();
     let _ = client();
-    let response = anonymous.build().unwrap().post(format!("{}/graphql", sim.url()));
-    let response = response.bearer_auth(sim.token()).body("{}").send().await.unwrap();
+    let response = anonymous
+        .build()
+        .unwrap()
+        .post(format!("{}/graphql", sim.url()));
+    let response = response
+        .bearer_auth(sim.token())
+        .body("{}")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 403);
 }
 
 #[tokio::test]
 async fn both_paths_answer_and_others_do_not_exist() {
     let sim = empty();
-    for (path, status) in [("/graphql", 200), ("/api/graphql", 200), ("/repos/o/r", 404)] {
-        let request = client().post(format!("{}{path}", sim.url())).bearer_auth(sim.token());
-        let response = request.body(json!({ "query": LIMIT }).to_string()).send().await.unwrap();
+    for (path, status) in [
+        ("/graphql", 200),
+        ("/api/graphql", 200),
+        ("/repos/o/r", 404),
+    ] {
+        let request = client()
+            .post(format!("{}{path}", sim.url()))
+            .bearer_auth(sim.token());
+        let response = request
+            .body(json!({ "query": LIMIT }).to_string())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(response.status(), status, "{path}");
     }
 }
@@ -66,9 +90,14 @@ async fn both_paths_answer_and_others_do_not_exist() {
 async fn what_is_no_request_is_refused() {
     let sim = empty();
     let send = async |body: &str| {
-        let request = client().post(format!("{}/graphql", sim.url())).bearer_auth(sim.token());
+        let request = client()
+            .post(format!("{}/graphql", sim.url()))
+            .bearer_auth(sim.token());
         let response = request.body(body.to_owned()).send().await.unwrap();
-        (response.status().as_u16(), json_of(response).await["message"].take())
+        (
+            response.status().as_u16(),
+            json_of(response).await["message"].take(),
+        )
     };
     assert_eq!(send("{").await, (400, json!("Problems parsing JSON")));
     assert_eq!(send("{}").await.0, 400);
@@ -88,10 +117,20 @@ async fn documents_that_are_not_valid_are_refused_in_githubs_words() {
         json!({}),
     )
     .await;
-    assert_eq!(unknown["message"], "Field 'shoeSize' doesn't exist on type 'PullRequest'");
+    assert_eq!(
+        unknown["message"],
+        "Field 'shoeSize' doesn't exist on type 'PullRequest'"
+    );
     assert_eq!(
         unknown["path"],
-        json!(["query Look", "repository", "pullRequests", "nodes", "... on PullRequest", "shoeSize"])
+        json!([
+            "query Look",
+            "repository",
+            "pullRequests",
+            "nodes",
+            "... on PullRequest",
+            "shoeSize"
+        ])
     );
     assert_eq!(
         unknown["extensions"],
@@ -132,9 +171,18 @@ async fn documents_that_are_not_valid_are_refused_in_githubs_words() {
     }
 
     let missing = error("query Q($id: ID!) { node(id: $id) { id } }", json!({})).await;
-    assert_eq!(missing["message"], "Variable $id of type ID! was provided invalid value");
+    assert_eq!(
+        missing["message"],
+        "Variable $id of type ID! was provided invalid value"
+    );
     let syntax = error("{ viewer { login ", json!({})).await;
-    assert!(syntax["message"].as_str().unwrap().starts_with("Parse error"), "{syntax}");
+    assert!(
+        syntax["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Parse error"),
+        "{syntax}"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +202,10 @@ async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
     let answer = ask_number("gone", 7).await;
     assert_eq!(answer["data"]["repository"], Value::Null);
     let error = &answer["errors"][0];
-    assert_eq!((&error["type"], &error["path"]), (&json!("NOT_FOUND"), &json!(["repository"])));
+    assert_eq!(
+        (&error["type"], &error["path"]),
+        (&json!("NOT_FOUND"), &json!(["repository"]))
+    );
     assert_eq!(
         error["message"],
         "Could not resolve to a Repository with the name 'octo-org/gone'."
@@ -164,7 +215,10 @@ async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
     assert_eq!(answer["data"]["repository"]["pullRequest"], Value::Null);
     let error = &answer["errors"][0];
     assert_eq!(error["path"], json!(["repository", "pullRequest"]));
-    assert_eq!(error["message"], "Could not resolve to a PullRequest with the number of 8.");
+    assert_eq!(
+        error["message"],
+        "Could not resolve to a PullRequest with the number of 8."
+    );
 
     let mut variables = sizes.clone();
     variables["ids"] = json!(["PR_gone", id]);
@@ -172,7 +226,10 @@ async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
     assert_eq!(answer["data"]["nodes"][0], Value::Null);
     assert_eq!(answer["data"]["nodes"][1]["number"], 7);
     let error = &answer["errors"][0];
-    assert_eq!((&error["type"], &error["path"]), (&json!("NOT_FOUND"), &json!(["nodes", 0])));
+    assert_eq!(
+        (&error["type"], &error["path"]),
+        (&json!("NOT_FOUND"), &json!(["nodes", 0]))
+    );
     assert_eq!(
         error["message"],
         "Could not resolve to a node with the global id of 'PR_gone'"
@@ -185,7 +242,8 @@ async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
 #[tokio::test]
 async fn a_renamed_repository_is_found_by_both_names() {
     let sim = empty();
-    sim.rename_repository((OWNER, NAME), ("new-org", "new-name")).unwrap();
+    sim.rename_repository((OWNER, NAME), ("new-org", "new-name"))
+        .unwrap();
     let find = async |owner: &str, name: &str, follow: bool| {
         let query = "query($owner: String!, $name: String!, $follow: Boolean) {
             repository(owner: $owner, name: $name, followRenames: $follow) { nameWithOwner } }";
@@ -193,7 +251,10 @@ async fn a_renamed_repository_is_found_by_both_names() {
         ask(&sim, query, variables).await["data"]["repository"]["nameWithOwner"].take()
     };
     assert_eq!(find("new-org", "new-name", true).await, "new-org/new-name");
-    assert_eq!(find("Octo-Org", "octo-repo", true).await, "new-org/new-name");
+    assert_eq!(
+        find("Octo-Org", "octo-repo", true).await,
+        "new-org/new-name"
+    );
     assert_eq!(find("octo-org", "octo-repo", false).await, Value::Null);
 }
 
@@ -215,9 +276,15 @@ async fn the_products_questions_cost_what_was_computed_by_hand() {
     assert_eq!(answer["data"]["rateLimit"]["nodeCount"], nodes);
 
     let dry = "{ rateLimit(dryRun: true) { cost used } }";
-    assert_eq!(ask(&sim, dry, json!({})).await["data"]["rateLimit"]["used"], 17);
+    assert_eq!(
+        ask(&sim, dry, json!({})).await["data"]["rateLimit"]["used"],
+        17
+    );
     let stats = sim.stats();
-    assert_eq!((stats.points, stats.operations["PullRequestsById"].points), (17, 15));
+    assert_eq!(
+        (stats.points, stats.operations["PullRequestsById"].points),
+        (17, 15)
+    );
 }
 
 #[tokio::test]
@@ -226,7 +293,10 @@ async fn headers_tell_where_the_token_stands() {
     let response = post(&sim, &json!({ "query": LIMIT })).await;
     let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(header("x-ratelimit-limit"), "5000");
-    assert_eq!((header("x-ratelimit-remaining"), header("x-ratelimit-used")), ("4999".into(), "1".into()));
+    assert_eq!(
+        (header("x-ratelimit-remaining"), header("x-ratelimit-used")),
+        ("4999".into(), "1".into())
+    );
     assert_eq!(header("x-ratelimit-resource"), "graphql");
     let reset: i64 = header("x-ratelimit-reset").parse().unwrap();
     let ahead = reset - jiff::Timestamp::now().as_second();
@@ -234,14 +304,19 @@ async fn headers_tell_where_the_token_stands() {
     assert!(response.headers().contains_key("date"));
     assert!(response.headers().contains_key("x-github-request-id"));
 
-    let rest = client().get(format!("{}/rate_limit", sim.url())).bearer_auth(sim.token());
+    let rest = client()
+        .get(format!("{}/rate_limit", sim.url()))
+        .bearer_auth(sim.token());
     let rest = json_of(rest.send().await.unwrap()).await;
     assert_eq!(rest["resources"]["graphql"]["remaining"], 4999);
 }
 
 #[tokio::test]
 async fn a_token_that_is_used_up_is_refused_until_its_window_ends() {
-    let config = Config { rate_window: Duration::from_secs(1), ..Config::empty(OWNER, NAME) };
+    let config = Config {
+        rate_window: Duration::from_secs(1),
+        ..Config::empty(OWNER, NAME)
+    };
     let sim = Sim::start(config).unwrap();
     sim.leave_points(sim.token(), 1);
     let query = json!({ "query": LIMIT });
@@ -263,7 +338,10 @@ async fn a_token_that_is_used_up_is_refused_until_its_window_ends() {
     assert_eq!(answer["errors"][0]["type"], "RATE_LIMITED");
     assert_eq!(answer.get("data"), None);
     loop {
-        assert!(std::time::Instant::now() < deadline, "never let through again");
+        assert!(
+            std::time::Instant::now() < deadline,
+            "never let through again"
+        );
         let answer = json_of(post(&sim, &query).await).await;
         if answer.get("data").is_some() {
             break;
@@ -274,18 +352,34 @@ async fn a_token_that_is_used_up_is_refused_until_its_window_ends() {
 #[tokio::test]
 async fn answers_are_compressed_for_those_who_accept_it() {
     let sim = empty();
-    sim.add_pr(OWNER, NAME, json!({ "number": 1, "body": "long ".repeat(10_000) })).unwrap();
+    sim.add_pr(
+        OWNER,
+        NAME,
+        json!({ "number": 1, "body": "long ".repeat(10_000) }),
+    )
+    .unwrap();
     let query = format!(
         "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ pullRequest(number: 1) {{ body }} }} }}"
     );
     let body = json!({ "query": query }).to_string();
-    let request = || client().post(format!("{}/graphql", sim.url())).bearer_auth(sim.token());
+    let request = || {
+        client()
+            .post(format!("{}/graphql", sim.url()))
+            .bearer_auth(sim.token())
+    };
     // This client has `gzip` switched on: it asks for it and takes it off again.
-    let plain = request().header("accept-encoding", "identity").body(body.clone()).send().await.unwrap();
+    let plain = request()
+        .header("accept-encoding", "identity")
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
     assert!(!plain.headers().contains_key("content-encoding"));
     assert!(plain.content_length().unwrap() > 50_000);
     let answer = json_of(request().body(body).send().await.unwrap()).await;
-    let text = answer["data"]["repository"]["pullRequest"]["body"].as_str().unwrap();
+    let text = answer["data"]["repository"]["pullRequest"]["body"]
+        .as_str()
+        .unwrap();
     assert_eq!(text.len(), 50_000);
 }
 
@@ -294,13 +388,21 @@ async fn the_clock_is_set_over_http() {
     let sim = empty();
     let url = format!("{}/_sim/clock", sim.url());
     let set = async |body: Value| {
-        let response = client().post(&url).body(body.to_string()).send().await.unwrap();
+        let response = client()
+            .post(&url)
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap();
         (response.status().as_u16(), json_of(response).await)
     };
     let before = sim.clock().now();
     let (status, shown) = set(json!({ "advance_by": 60 })).await;
     assert_eq!((status, &shown["speed"]), (200, &json!(0.0)));
     assert_eq!(sim.clock().now().as_second(), before.as_second() + 60);
-    assert_eq!(set(json!({ "advance_to": before.to_string() })).await.0, 409);
+    assert_eq!(
+        set(json!({ "advance_to": before.to_string() })).await.0,
+        409
+    );
     assert_eq!(set(json!({ "warp": 9 })).await.0, 400);
 }

@@ -9,7 +9,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn at(second: u64) -> String {
-    format!("2026-01-01T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    format!(
+        "2026-01-01T{:02}:{:02}:{:02}Z",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
 }
 
 fn variables(first: u64) -> Value {
@@ -25,8 +30,15 @@ async fn lists_are_ordered_and_whole() {
         sim.add_pr(OWNER, NAME, pr).unwrap();
     }
     let newest_first = pages(&sim, "PullRequestsUpdated", variables(10)).await;
-    assert_eq!(newest_first.iter().map(Vec::len).collect::<Vec<_>>(), [10, 10, 5]);
-    let times: Vec<_> = newest_first.concat().iter().map(|n| n["updatedAt"].to_string()).collect();
+    assert_eq!(
+        newest_first.iter().map(Vec::len).collect::<Vec<_>>(),
+        [10, 10, 5]
+    );
+    let times: Vec<_> = newest_first
+        .concat()
+        .iter()
+        .map(|n| n["updatedAt"].to_string())
+        .collect();
     assert!(times.is_sorted_by(|a, b| a >= b));
 
     let by_creation = pages(&sim, "PullRequestsCreated", variables(7)).await;
@@ -44,7 +56,9 @@ async fn states_filter_and_count() {
         let mut variables = variables(1);
         variables["states"] = json!(states);
         let total = data(&sim, "PullRequestsCreated", variables.clone()).await;
-        let total = total["repository"]["pullRequests"]["totalCount"].as_u64().unwrap();
+        let total = total["repository"]["pullRequests"]["totalCount"]
+            .as_u64()
+            .unwrap();
         let all = pages(&sim, "PullRequestsCreated", variables).await.concat();
         assert_eq!(total, all.len() as u64);
         numbers(&all)
@@ -67,12 +81,18 @@ async fn a_cursor_holds_its_place_when_rows_move() {
 
     // One from behind the cursor, one from before it, and the cursor's own row.
     for (number, second) in [(2, 50), (8, 51), (7, 52)] {
-        sim.update_pr(OWNER, NAME, number, |pr| pr["updatedAt"] = json!(at(second))).unwrap();
+        sim.update_pr(OWNER, NAME, number, |pr| {
+            pr["updatedAt"] = json!(at(second))
+        })
+        .unwrap();
     }
     let mut next = variables(10);
     next["after"] = first["pageInfo"]["endCursor"].clone();
     let rest = data(&sim, "PullRequestsUpdated", next).await;
-    let rest = rest["repository"]["pullRequests"]["nodes"].as_array().unwrap().clone();
+    let rest = rest["repository"]["pullRequests"]["nodes"]
+        .as_array()
+        .unwrap()
+        .clone();
     assert_eq!(numbers(&rest), [6, 5, 4, 3, 1]);
 }
 
@@ -81,7 +101,8 @@ async fn a_cursor_inside_a_pull_request_holds_its_place_too() {
     let sim = empty();
     let comment = |n: u64| json!({ "id": format!("IC_{n}"), "body": n.to_string() });
     let comments: Vec<_> = (1..=6).map(comment).collect();
-    sim.add_pr(OWNER, NAME, json!({ "number": 1, "comments": comments })).unwrap();
+    sim.add_pr(OWNER, NAME, json!({ "number": 1, "comments": comments }))
+        .unwrap();
     let id = sim.truth_of(OWNER, NAME, 1).unwrap()["id"].clone();
     let page = async |after: &Value, size: u64| {
         let variables = json!({ "id": id, "page": size, "after": after });
@@ -90,7 +111,10 @@ async fn a_cursor_inside_a_pull_request_holds_its_place_too() {
     };
     let ids = |page: &Value| {
         let nodes = page["nodes"].as_array().unwrap();
-        nodes.iter().map(|n| n["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        nodes
+            .iter()
+            .map(|n| n["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     let first = page(&Value::Null, 3).await;
     assert_eq!(ids(&first), ["IC_1", "IC_2", "IC_3"]);
@@ -98,14 +122,25 @@ async fn a_cursor_inside_a_pull_request_holds_its_place_too() {
 
     let remove = |wanted: &str| {
         sim.update_pr(OWNER, NAME, 1, |pr| {
-            pr["comments"]["nodes"].as_array_mut().unwrap().retain(|c| c["id"] != wanted);
+            pr["comments"]["nodes"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|c| c["id"] != wanted);
         })
         .unwrap();
     };
     remove("IC_1");
-    assert_eq!(ids(&page(cursor, 9).await), ["IC_4", "IC_5", "IC_6"], "a row before it is gone");
+    assert_eq!(
+        ids(&page(cursor, 9).await),
+        ["IC_4", "IC_5", "IC_6"],
+        "a row before it is gone"
+    );
     remove("IC_3");
-    assert_eq!(ids(&page(cursor, 9).await), ["IC_5", "IC_6"], "its row is gone, and one moved up");
+    assert_eq!(
+        ids(&page(cursor, 9).await),
+        ["IC_5", "IC_6"],
+        "its row is gone, and one moved up"
+    );
 }
 
 #[tokio::test]
@@ -116,7 +151,10 @@ async fn what_is_no_cursor_is_refused() {
     let answer = ask(&sim, &common::document("PullRequestsUpdated"), asked).await;
     let error = &answer["errors"][0];
     assert_eq!(error["type"], "INVALID_CURSOR_ARGUMENTS");
-    assert_eq!(error["message"], "`Zm9v` does not appear to be a valid cursor.");
+    assert_eq!(
+        error["message"],
+        "`Zm9v` does not appear to be a valid cursor."
+    );
     assert_eq!(error["path"], json!(["repository", "pullRequests"]));
 }
 
@@ -210,7 +248,11 @@ async fn walk(sim: &Sim, size: u64, backwards: bool) -> Vec<u64> {
         assert_eq!(answer.get("errors"), None);
         let page = &answer["data"]["repository"]["pullRequests"];
         let here = numbers(page["nodes"].as_array().unwrap());
-        found = if backwards { [here, found].concat() } else { [found, here].concat() };
+        found = if backwards {
+            [here, found].concat()
+        } else {
+            [found, here].concat()
+        };
         if page["pageInfo"][next] != true {
             return found;
         }

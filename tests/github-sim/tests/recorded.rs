@@ -51,7 +51,10 @@ fn play(path: &Path, from: Option<&str>, until: Option<&str>) -> Result<Sim, Str
 
 fn titles(sim: &Sim) -> Vec<String> {
     let truth = sim.truth("octo-org", "tape");
-    truth.iter().map(|pr| pr["title"].as_str().unwrap().to_owned()).collect()
+    truth
+        .iter()
+        .map(|pr| pr["title"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -76,12 +79,27 @@ fn each_pull_request_is_its_newest_record_at_the_clock() {
     assert_eq!(titles(&frozen), ["one, third", "two"]);
     assert_eq!(frozen.clock().now(), time("2024-10-14T00:00:00Z"));
 
-    let moving = play(&path, Some("2024-10-11T00:00:00Z"), Some("2024-10-13T12:00:00Z")).unwrap();
+    let moving = play(
+        &path,
+        Some("2024-10-11T00:00:00Z"),
+        Some("2024-10-13T12:00:00Z"),
+    )
+    .unwrap();
     assert_eq!(titles(&moving), ["one, first"]);
-    moving.clock().advance_to(time("2024-10-12T00:00:00Z")).unwrap();
+    moving
+        .clock()
+        .advance_to(time("2024-10-12T00:00:00Z"))
+        .unwrap();
     assert_eq!(titles(&moving), ["one, second"]);
-    moving.clock().advance_to(time("2024-10-20T00:00:00Z")).unwrap();
-    assert_eq!(titles(&moving), ["one, second", "two"], "later records were not asked for");
+    moving
+        .clock()
+        .advance_to(time("2024-10-20T00:00:00Z"))
+        .unwrap();
+    assert_eq!(
+        titles(&moving),
+        ["one, second", "two"],
+        "later records were not asked for"
+    );
 
     let before = play(&path, Some("2024-10-01T00:00:00Z"), None).unwrap();
     assert_eq!(titles(&before), [""; 0]);
@@ -117,18 +135,31 @@ fn damage_is_told_with_its_line() {
     timeless["pull_request"]["updatedAt"] = json!("yesterday");
     for (line, reason) in [
         ("{\"repository\": \"octo-org/tape\", \"numb", "not a record"),
-        ("{\"repository\": \"octo-org/tape\", \"number\": 3}", "missing field"),
-        (&other.to_string(), "the record is of #6, its pull request is #5"),
+        (
+            "{\"repository\": \"octo-org/tape\", \"number\": 3}",
+            "missing field",
+        ),
+        (
+            &other.to_string(),
+            "the record is of #6, its pull request is #5",
+        ),
         (&timeless.to_string(), "`updatedAt` is \"yesterday\""),
     ] {
         std::fs::write(&path, format!("{good}\n\n{line}\n")).unwrap();
         let error = play(&path, None, None).unwrap_err();
-        assert!(error.contains("line 3") && error.contains(reason), "{error}");
+        assert!(
+            error.contains("line 3") && error.contains(reason),
+            "{error}"
+        );
     }
     std::fs::write(&path, "\n").unwrap();
     assert!(play(&path, None, None).unwrap_err().contains("no record"));
     std::fs::remove_file(&path).unwrap();
-    assert!(play(&path, None, None).unwrap_err().contains("cannot be read"));
+    assert!(
+        play(&path, None, None)
+            .unwrap_err()
+            .contains("cannot be read")
+    );
 }
 
 /// The recording itself, read line by line, without the simulator.
@@ -142,7 +173,13 @@ fn newest_at(at: Timestamp) -> BTreeMap<u64, Value> {
         // Each line begins alike: what is needed is found without parsing half a megabyte.
         let head: String = line.chars().take(200).collect();
         let after = |key: &str| head.split(key).nth(1).unwrap();
-        let number = after("\"number\":").split(',').next().unwrap().trim().parse().unwrap();
+        let number = after("\"number\":")
+            .split(',')
+            .next()
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         let observed = time(after("\"observed_at\":").split('"').nth(1).unwrap());
         if observed <= at {
             newest.insert(number, (observed, line));
@@ -152,14 +189,17 @@ fn newest_at(at: Timestamp) -> BTreeMap<u64, Value> {
         let mut record: Value = serde_json::from_str(line).unwrap();
         record["pull_request"].take()
     };
-    newest.into_iter().map(|(n, (_, line))| (n, pull_request(&line))).collect()
+    newest
+        .into_iter()
+        .map(|(n, (_, line))| (n, pull_request(&line)))
+        .collect()
 }
 
 /// Everything that the recording says is served as it was recorded.
 #[tokio::test]
 async fn a_moving_recording_agrees_with_its_file() {
     let path = shared("recordings/mathlib4-2024-10.jsonl.zst");
-    let (from, to) = ("2024-10-15T20:00:00Z", "2024-10-16T20:00:00Z");
+    let (from, to) = ("2024-10-20T00:00:00Z", "2024-10-21T00:00:00Z");
     let sim = play(&path, Some(from), Some(to)).unwrap();
     let (owner, name) = ("leanprover-community", "mathlib4");
     let mut changed = BTreeSet::new();
@@ -176,18 +216,45 @@ async fn a_moving_recording_agrees_with_its_file() {
     for pr in &truth {
         let number = pr["number"].as_u64().unwrap();
         let theirs = &recorded[&number];
-        for field in ["title", "body", "state", "updatedAt", "headRefOid", "mergeable", "isDraft"] {
+        for field in [
+            "title",
+            "body",
+            "state",
+            "updatedAt",
+            "headRefOid",
+            "mergeable",
+            "isDraft",
+        ] {
             assert_eq!(pr[field], theirs[field], "#{number} {field}");
         }
-        for list in ["labels", "files", "reviews", "reviewThreads", "comments", "assignees"] {
+        for list in [
+            "labels",
+            "files",
+            "reviews",
+            "reviewThreads",
+            "comments",
+            "assignees",
+        ] {
             assert_eq!(count(pr, list), count(theirs, list), "#{number} {list}");
         }
         let timeline = count(theirs, "timelineItems");
-        assert!(count(pr, "timelineItems") == timeline || timeline == 100, "#{number}");
-        let checks = |pr: &Value| pr["statusCheckRollup"]["contexts"]["nodes"].as_array().map(Vec::len);
+        assert!(
+            count(pr, "timelineItems") == timeline || timeline == 100,
+            "#{number}"
+        );
+        let checks = |pr: &Value| {
+            pr["statusCheckRollup"]["contexts"]["nodes"]
+                .as_array()
+                .map(Vec::len)
+        };
         assert_eq!(checks(pr), checks(theirs), "#{number}");
-        assert_eq!(pr["headRepository"]["nameWithOwner"], "leanprover-community/mathlib4".to_owned()
-            .replace("leanprover-community", theirs["headRepository"]["owner"]["login"].as_str().unwrap()));
+        assert_eq!(
+            pr["headRepository"]["nameWithOwner"],
+            "leanprover-community/mathlib4".to_owned().replace(
+                "leanprover-community",
+                theirs["headRepository"]["owner"]["login"].as_str().unwrap()
+            )
+        );
         if before.get(&number) != Some(pr) {
             changed.insert(number);
         }
@@ -195,12 +262,17 @@ async fn a_moving_recording_agrees_with_its_file() {
     assert!(changed.len() > 50, "a day changes some: {}", changed.len());
     let same_time = changed.iter().filter(|n| {
         let pr = &recorded[n];
-        before.get(n).is_some_and(|b| b["updatedAt"] == pr["updatedAt"])
+        before
+            .get(n)
+            .is_some_and(|b| b["updatedAt"] == pr["updatedAt"])
     });
     assert!(same_time.count() > 0, "some of them without updatedAt");
 
     // What is asked for is what is true.
-    let pr = truth.iter().max_by_key(|pr| count(pr, "reviewThreads")).unwrap();
+    let pr = truth
+        .iter()
+        .max_by_key(|pr| count(pr, "reviewThreads"))
+        .unwrap();
     let variables = json!({ "ids": [pr["id"]], "page": 100, "threadComments": 100 });
     let served = data(&sim, "PullRequestsById", variables).await;
     let served = &served["nodes"][0];
@@ -211,7 +283,10 @@ async fn a_moving_recording_agrees_with_its_file() {
         };
         assert_eq!(ids(served), ids(pr), "{list_name}");
     }
-    assert_eq!(served["reviewThreads"]["nodes"][0]["id"], pr["reviewThreads"]["nodes"][0]["id"]);
+    assert_eq!(
+        served["reviewThreads"]["nodes"][0]["id"],
+        pr["reviewThreads"]["nodes"][0]["id"]
+    );
 }
 
 #[test]
@@ -224,9 +299,16 @@ fn a_running_clock_plays_to_its_end() {
             record(1, "2024-10-10T01:00:00Z", "last"),
         ],
     );
-    let recording = Recording { path, from: Some(time("2024-10-10T00:30:00Z")), until: None };
+    let recording = Recording {
+        path,
+        from: Some(time("2024-10-10T00:30:00Z")),
+        until: None,
+    };
     let mut config = Config::new(WorldConfig::Recording(recording));
-    config.time = Time::Running { speed: 36_000.0, until: Some(time("2024-10-10T02:00:00Z")) };
+    config.time = Time::Running {
+        speed: 36_000.0,
+        until: Some(time("2024-10-10T02:00:00Z")),
+    };
     let sim = Sim::start(config).unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while titles(&sim) != ["last"] {

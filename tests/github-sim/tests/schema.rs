@@ -34,7 +34,10 @@ fn it_is_a_part_of_githubs_schema() {
     let (full, trimmed) = (parse(&full_text()), parse(SCHEMA));
     let mut fields = 0;
     for (name, ty) in trimmed.types.iter().filter(|(_, ty)| !ty.is_built_in()) {
-        let theirs = full.types.get(name).unwrap_or_else(|| panic!("GitHub has no {name}"));
+        let theirs = full
+            .types
+            .get(name)
+            .unwrap_or_else(|| panic!("GitHub has no {name}"));
         match (ty, theirs) {
             (ExtendedType::Scalar(_), ExtendedType::Scalar(_)) => {}
             (ExtendedType::Enum(ours), ExtendedType::Enum(theirs)) => {
@@ -44,8 +47,16 @@ fn it_is_a_part_of_githubs_schema() {
                 assert_eq!(values(ours), values(theirs), "all values of {name}");
             }
             (ExtendedType::Union(ours), ExtendedType::Union(theirs)) => {
-                assert_eq!(ours.members.len(), theirs.members.len(), "all members of {name}");
-                assert!(ours.members.iter().all(|m| theirs.members.contains(&m.name)));
+                assert_eq!(
+                    ours.members.len(),
+                    theirs.members.len(),
+                    "all members of {name}"
+                );
+                assert!(
+                    ours.members
+                        .iter()
+                        .all(|m| theirs.members.contains(&m.name))
+                );
             }
             (ExtendedType::InputObject(ours), ExtendedType::InputObject(theirs)) => {
                 for (field, definition) in &ours.fields {
@@ -81,10 +92,18 @@ fn compare(ty: &str, ours: &FieldDefinition, theirs: &FieldDefinition) {
         let same = theirs.argument_by_name(&argument.name);
         let same = same.unwrap_or_else(|| panic!("{ty}.{name}({}:)", argument.name));
         assert_eq!(argument.ty, same.ty, "{ty}.{name}({}:)", argument.name);
-        assert_eq!(argument.default_value, same.default_value, "{ty}.{name}({}:)", argument.name);
+        assert_eq!(
+            argument.default_value, same.default_value,
+            "{ty}.{name}({}:)",
+            argument.name
+        );
     }
     for argument in theirs.arguments.iter().filter(|a| a.is_required()) {
-        assert!(ours.argument_by_name(&argument.name).is_some(), "{ty}.{name}({}:)", argument.name);
+        assert!(
+            ours.argument_by_name(&argument.name).is_some(),
+            "{ty}.{name}({}:)",
+            argument.name
+        );
     }
 }
 
@@ -110,5 +129,10 @@ fn a_document_that_asks_for_more_changes_the_schema() {
     assert_ne!(trimmed, SCHEMA);
     assert!(trimmed.contains("  bio: String\n"));
     let wrong = "query Wrong { viewer { shoeSize } }";
-    assert!(trim_schema(&full_text(), wrong).unwrap_err().to_string().contains("shoeSize"));
+    assert!(
+        trim_schema(&full_text(), wrong)
+            .unwrap_err()
+            .to_string()
+            .contains("shoeSize")
+    );
 }

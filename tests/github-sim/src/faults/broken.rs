@@ -42,7 +42,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<(u64, String)>, BrokenError> {
         path: path.to_owned(),
         error,
     })?;
-    let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty());
     lines
         .map(|(index, line)| match serde_json::from_str::<Line>(line) {
             Ok(line) => Ok((line.number, line.body)),
@@ -60,7 +63,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<(u64, String)>, BrokenError> {
 pub(super) fn effect(body: String) -> Effect {
     let is_graphql = body.contains("\"errors\"") || body.contains("\"data\"");
     Effect::Replace {
-        status: if is_graphql || body.is_empty() { 200 } else { 502 },
+        status: if is_graphql || body.is_empty() {
+            200
+        } else {
+            502
+        },
         headers: BTreeMap::new(),
         body,
     }

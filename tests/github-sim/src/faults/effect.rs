@@ -36,7 +36,10 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
             body,
         } => Some(Whole {
             status: *status,
-            headers: headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
+            headers: headers
+                .iter()
+                .map(|(n, v)| (n.clone(), v.clone()))
+                .collect(),
             body: body.clone(),
         }),
         Effect::Html { status } => {
@@ -56,7 +59,11 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
                 "type": "RATE_LIMITED",
                 "message": "API rate limit exceeded for user ID 1.",
             }] });
-            answer(200, &[json, ("x-ratelimit-remaining", "0")], body.to_string())
+            answer(
+                200,
+                &[json, ("x-ratelimit-remaining", "0")],
+                body.to_string(),
+            )
         }
         Effect::SecondaryLimit {
             status,
@@ -238,17 +245,25 @@ fn field_of<'d>(
 
 fn at<'d>(data: &'d JsonMap, path: &[Value]) -> Option<&'d JsonValue> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(data.get(first.as_str()?)?, |value, step| match step {
-        Value::String(key) => value.get(key.as_str()),
-        step => value.get(usize::try_from(step.as_u64()?).ok()?),
-    })
+    rest.iter()
+        .try_fold(data.get(first.as_str()?)?, |value, step| {
+            match step.as_str() {
+                Some(key) => value.get(key),
+                None => value.get(usize::try_from(step.as_u64()?).ok()?),
+            }
+        })
 }
 
 fn at_mut<'d>(data: &'d mut JsonMap, path: &[Value]) -> Option<&'d mut JsonValue> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(data.get_mut(first.as_str()?)?, |value, step| match (value, step) {
-        (JsonValue::Object(map), Value::String(key)) => map.get_mut(key.as_str()),
-        (JsonValue::Array(items), step) => items.get_mut(usize::try_from(step.as_u64()?).ok()?),
-        _ => None,
-    })
+    rest.iter()
+        .try_fold(data.get_mut(first.as_str()?)?, |value, step| {
+            match step.as_str() {
+                Some(key) => value.as_object_mut()?.get_mut(key),
+                None => {
+                    let index = usize::try_from(step.as_u64()?).ok()?;
+                    value.as_array_mut()?.get_mut(index)
+                }
+            }
+        })
 }

@@ -268,7 +268,13 @@ impl Faults {
 
     /// The faults in the list, each with how often it was served.
     pub fn list(&self) -> Vec<(Fault, u64)> {
-        self.with(|inner| inner.rules.iter().map(|r| (r.fault.clone(), r.served)).collect())
+        self.with(|inner| {
+            inner
+                .rules
+                .iter()
+                .map(|r| (r.fault.clone(), r.served))
+                .collect()
+        })
     }
 
     /// Reads recorded broken answers, `{"number", "observed_at", "body"}` a line, and serves each
@@ -328,7 +334,10 @@ impl Faults {
 impl Rule {
     fn hits(&mut self, hit: &Hit<'_>) -> bool {
         let fault = &self.fault;
-        let applies = fault.operation.as_deref().is_none_or(|o| o == hit.operation)
+        let applies = fault
+            .operation
+            .as_deref()
+            .is_none_or(|o| o == hit.operation)
             && fault.number.is_none_or(|n| hit.touched.contains(&n))
             && fault.nodes_above.is_none_or(|n| hit.nodes > n)
             && fault.from.is_none_or(|t| hit.now >= t)
@@ -338,7 +347,9 @@ impl Rule {
             return false;
         }
         self.candidates += 1;
-        let turn = fault.every.is_none_or(|n| n > 0 && self.candidates.is_multiple_of(n));
+        let turn = fault
+            .every
+            .is_none_or(|n| n > 0 && self.candidates.is_multiple_of(n));
         turn && fault.probability.is_none_or(|p| self.random.chance(p))
     }
 }
@@ -364,7 +375,12 @@ mod tests {
     #[test]
     fn conditions_must_all_hold() {
         let faults = Faults::default();
-        faults.add(Fault::new(Effect::TimeOut).operation("A").number(2).times(2));
+        faults.add(
+            Fault::new(Effect::TimeOut)
+                .operation("A")
+                .number(2)
+                .times(2),
+        );
         assert!(!hits(&faults, "B", &[2]));
         assert!(!hits(&faults, "A", &[1]));
         assert!(hits(&faults, "A", &[1, 2]));
@@ -376,7 +392,10 @@ mod tests {
     fn every_third_is_hit() {
         let faults = Faults::default();
         let every = Some(3);
-        faults.add(Fault { every, ..Fault::new(Effect::TimeOut) });
+        faults.add(Fault {
+            every,
+            ..Fault::new(Effect::TimeOut)
+        });
         let hit: Vec<bool> = (0..6).map(|_| hits(&faults, "A", &[])).collect();
         assert_eq!(hit, [false, false, true, false, false, true]);
     }
@@ -386,8 +405,14 @@ mod tests {
         let run = |seed| {
             let faults = Faults::default();
             let probability = Some(0.3);
-            faults.add(Fault { probability, seed, ..Fault::new(Effect::TimeOut) });
-            (0..1000).map(|_| hits(&faults, "A", &[])).collect::<Vec<_>>()
+            faults.add(Fault {
+                probability,
+                seed,
+                ..Fault::new(Effect::TimeOut)
+            });
+            (0..1000)
+                .map(|_| hits(&faults, "A", &[]))
+                .collect::<Vec<_>>()
         };
         let first = run(1);
         let count = first.iter().filter(|hit| **hit).count();

@@ -84,8 +84,18 @@ fn acts(random: &mut Random, sizes: &Sizes, commits: u64, files: u64) -> Vec<(f6
     let (mut commits, mut files) = (sizes.commits - commits, sizes.files - files);
     while commits > 0 || files > 0 {
         let some = random.between(1, commits.max(1));
-        let share = if commits > some { files * some / commits } else { files };
-        add(random, Act::Push { commits: some, files: share });
+        let share = if commits > some {
+            files * some / commits
+        } else {
+            files
+        };
+        add(
+            random,
+            Act::Push {
+                commits: some,
+                files: share,
+            },
+        );
         commits = commits.saturating_sub(some);
         files -= share;
     }
@@ -121,7 +131,11 @@ fn acts(random: &mut Random, sizes: &Sizes, commits: u64, files: u64) -> Vec<(f6
         acts.push((random.fraction(), Act::Label(names[index])));
     }
     // Others come and go.
-    for name in names.into_iter().skip(sizes.labels as usize).take(random.exponential(2.0) as usize) {
+    for name in names
+        .into_iter()
+        .skip(sizes.labels as usize)
+        .take(random.exponential(2.0) as usize)
+    {
         let (a, b) = (random.fraction(), random.fraction());
         acts.push((a.min(b), Act::Label(name)));
         acts.push((a.max(b), Act::Unlabel(name)));
@@ -161,5 +175,6 @@ fn check(life: &mut Life<'_>, sizes: &Sizes, pushed: Timestamp, now: Timestamp) 
 }
 
 pub(super) fn after(at: Timestamp, seconds: i64) -> Timestamp {
-    at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(at)
+    at.saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(at)
 }

@@ -177,7 +177,9 @@ impl Live {
             return;
         }
         if kind == 6 && !self.closed.is_empty() {
-            let number = self.closed.swap_remove(random.below(self.closed.len() as u64) as usize);
+            let number = self
+                .closed
+                .swap_remove(random.below(self.closed.len() as u64) as usize);
             place.change(store, number, random, |life| {
                 life.reopen(at);
                 true
@@ -221,7 +223,13 @@ impl Live {
         }
     }
 
-    fn open_one(&mut self, place: &Place<'_>, store: &mut Store, at: Timestamp, mut random: Random) {
+    fn open_one(
+        &mut self,
+        place: &Place<'_>,
+        store: &mut Store,
+        at: Timestamp,
+        mut random: Random,
+    ) {
         let number = store.last_number() + 1 + issues(&mut random);
         let id = pull_request_id(place.key, number);
         let commits = random.between(1, 4);

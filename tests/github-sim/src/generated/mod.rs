@@ -66,7 +66,11 @@ const DAY: f64 = 86_400.0;
 /// Generates a repository.
 pub(crate) fn generate(config: &Generate, shapes: &Arc<Shapes>) -> Repository {
     let full_name = format!("{}/{}", config.owner, config.name);
-    let key = RepositoryKey::new(&config.owner, &config.name, 1 + hash(&full_name) % 1_000_000_000);
+    let key = RepositoryKey::new(
+        &config.owner,
+        &config.name,
+        1 + hash(&full_name) % 1_000_000_000,
+    );
     let at = Timestamp::from_second(config.at.as_second()).unwrap_or(config.at);
     let mut store = Store::default();
     let mut random = Random::of(&[config.seed, 1]);
@@ -117,7 +121,10 @@ fn header(
         } else {
             State::Closed
         };
-        (state, random.exponential(5.0 * DAY).clamp(60.0, age.max(60.0)))
+        (
+            state,
+            random.exponential(5.0 * DAY).clamp(60.0, age.max(60.0)),
+        )
     };
     let seconds = seconds.clamp(0.0, age) as i64;
     let state = if seconds == 0 { State::Open } else { state };

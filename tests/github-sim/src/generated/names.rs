@@ -29,38 +29,112 @@ pub(super) const LABELS: [(&str, &str); 20] = [
 ];
 
 const FIRST: [&str; 16] = [
-    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "juniper", "kelp",
-    "lumen", "maple", "north", "onyx", "plume",
+    "amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "juniper",
+    "kelp", "lumen", "maple", "north", "onyx", "plume",
 ];
 const SECOND: [&str; 12] = [
     "-fox", "-owl", "42", "dev", "-lynx", "codes", "-wren", "7", "-hare", "lab", "-elk", "io",
 ];
 
 const WORDS: [&str; 40] = [
-    "the", "parser", "a", "cache", "returns", "handles", "when", "empty", "input", "is", "now", "tests",
-    "for", "this", "module", "and", "lemma", "removes", "adds", "of", "index", "without", "changing",
-    "behaviour", "see", "also", "follow-up", "to", "rename", "speed", "type", "error", "message", "in",
-    "docs", "build", "should", "fix", "with", "result",
+    "the",
+    "parser",
+    "a",
+    "cache",
+    "returns",
+    "handles",
+    "when",
+    "empty",
+    "input",
+    "is",
+    "now",
+    "tests",
+    "for",
+    "this",
+    "module",
+    "and",
+    "lemma",
+    "removes",
+    "adds",
+    "of",
+    "index",
+    "without",
+    "changing",
+    "behaviour",
+    "see",
+    "also",
+    "follow-up",
+    "to",
+    "rename",
+    "speed",
+    "type",
+    "error",
+    "message",
+    "in",
+    "docs",
+    "build",
+    "should",
+    "fix",
+    "with",
+    "result",
 ];
 
 const DIRECTORIES: [&str; 14] = [
-    "src", "src/parser", "src/index", "src/cache", "tests", "docs", "docs/guide", "benches", "lib/core",
-    "lib/util", "scripts", "config", "src/schema", "examples",
+    "src",
+    "src/parser",
+    "src/index",
+    "src/cache",
+    "tests",
+    "docs",
+    "docs/guide",
+    "benches",
+    "lib/core",
+    "lib/util",
+    "scripts",
+    "config",
+    "src/schema",
+    "examples",
 ];
 const EXTENSIONS: [&str; 6] = ["rs", "md", "toml", "py", "lean", "sql"];
 
 const CHECKS: [&str; 20] = [
-    "build", "test", "lint", "format", "docs", "coverage", "audit", "bench (smoke)", "build (macos)",
-    "build (windows)", "test (nightly)", "typos", "links", "semver", "label", "size", "deploy preview",
-    "spellcheck", "examples", "summary",
+    "build",
+    "test",
+    "lint",
+    "format",
+    "docs",
+    "coverage",
+    "audit",
+    "bench (smoke)",
+    "build (macos)",
+    "build (windows)",
+    "test (nightly)",
+    "typos",
+    "links",
+    "semver",
+    "label",
+    "size",
+    "deploy preview",
+    "spellcheck",
+    "examples",
+    "summary",
 ];
-const STATUSES: [&str; 4] = ["ci/integration", "ci/nightly", "coverage/project", "deploy/preview"];
+const STATUSES: [&str; 4] = [
+    "ci/integration",
+    "ci/nightly",
+    "coverage/project",
+    "deploy/preview",
+];
 
 /// Someone who does things: mostly the same few people.
 pub(super) fn person(random: &mut Random) -> Value {
     let spread = random.fraction() * random.fraction();
     let index = (spread * (FIRST.len() * SECOND.len()) as f64) as usize;
-    let login = format!("{}{}", FIRST[index % FIRST.len()], SECOND[index / FIRST.len()]);
+    let login = format!(
+        "{}{}",
+        FIRST[index % FIRST.len()],
+        SECOND[index / FIRST.len()]
+    );
     json!({ "__typename": "User", "login": login })
 }
 
@@ -85,7 +159,11 @@ pub(super) fn prose(random: &mut Random, length: u64) -> String {
         }
         sentence += 1;
         if sentence > 6 && random.chance(0.2) {
-            text.push_str(if random.chance(0.2) { ".\r\n\r\n" } else { ". " });
+            text.push_str(if random.chance(0.2) {
+                ".\r\n\r\n"
+            } else {
+                ". "
+            });
             sentence = 0;
         } else {
             text.push(' ');
@@ -100,7 +178,10 @@ pub(super) fn headline(random: &mut Random) -> String {
     const KINDS: [&str; 6] = ["feat", "fix", "docs", "chore", "refactor", "perf"];
     let kind = *random.pick(&KINDS);
     let length = random.between(20, 60);
-    format!("{kind}: {}", prose(random, length).replace("\r\n\r\n", "").to_lowercase())
+    format!(
+        "{kind}: {}",
+        prose(random, length).replace("\r\n\r\n", "").to_lowercase()
+    )
 }
 
 /// A path that is unlike every other of the pull request.

@@ -21,7 +21,8 @@ const COMMENTS: Quantiles = Quantiles([0, 1, 2, 3, 5, 8, 11, 22, 47, 130]);
 const LABELS: Quantiles = Quantiles([0, 1, 2, 3, 3, 4, 4, 5, 6, 7]);
 const CONTEXTS: Quantiles = Quantiles([1, 14, 15, 16, 19, 23, 25, 37, 65, 130]);
 const BODY: Quantiles = Quantiles([0, 60, 120, 260, 600, 900, 1_500, 3_261, 9_521, 13_930]);
-const COMMENT_BODY: Quantiles = Quantiles([4, 10, 70, 235, 738, 1_247, 2_372, 9_869, 60_000, 65_000]);
+const COMMENT_BODY: Quantiles =
+    Quantiles([4, 10, 70, 235, 738, 1_247, 2_372, 9_869, 60_000, 65_000]);
 
 impl Quantiles {
     fn draw(&self, random: &mut Random) -> u64 {
@@ -30,7 +31,11 @@ impl Quantiles {
 
     /// The value at a share, linear between the known ones.
     fn at(&self, share: f64) -> u64 {
-        let above = SHARES.iter().position(|s| share < *s).unwrap_or(SHARES.len() - 1).max(1);
+        let above = SHARES
+            .iter()
+            .position(|s| share < *s)
+            .unwrap_or(SHARES.len() - 1)
+            .max(1);
         let (low, high) = (SHARES[above - 1], SHARES[above]);
         let (from, to) = (self.0[above - 1] as f64, self.0[above] as f64);
         (from + (to - from) * ((share - low) / (high - low)).clamp(0.0, 1.0)).round() as u64
@@ -106,7 +111,9 @@ mod tests {
     #[test]
     fn many_draws_have_the_recorded_median() {
         let mut random = Random::new(7);
-        let mut drawn: Vec<u64> = (0..4_001).map(|_| Sizes::draw(&mut random).commits).collect();
+        let mut drawn: Vec<u64> = (0..4_001)
+            .map(|_| Sizes::draw(&mut random).commits)
+            .collect();
         drawn.sort_unstable();
         assert!((4..=6).contains(&drawn[2_000]), "{}", drawn[2_000]);
         assert!(drawn[3_960] > 90, "few are very large");

@@ -139,9 +139,7 @@ impl ObjectValue for JsonConnection<'_> {
                 Ok(ResolvedValue::list(nodes.iter().map(node)))
             }
             "checkRunCount" => Ok(ResolvedValue::leaf(check_runs() as u64)),
-            "statusContextCount" => {
-                Ok(ResolvedValue::leaf((self.all.len() - check_runs()) as u64))
-            }
+            "statusContextCount" => Ok(ResolvedValue::leaf((self.all.len() - check_runs()) as u64)),
             "checkRunCountsByState" => Ok(self.counts(true)),
             "statusContextCountsByState" => Ok(self.counts(false)),
             _ => Err(self.unknown_field_error(info)),

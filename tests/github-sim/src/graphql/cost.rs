@@ -195,13 +195,12 @@ impl<'d> Walk<'d> {
     }
 
     fn argument<'f>(&'f self, field: &'f Field, name: &str) -> Option<Argument<'f>> {
-        match &**field.specified_argument_by_name(name)? {
-            ast::Value::Variable(variable) => {
-                let value = self.variables.get(variable.as_str())?;
-                Some(Argument::Variable(value))
-            }
-            literal => Some(Argument::Literal(literal)),
+        let value = &**field.specified_argument_by_name(name)?;
+        if let ast::Value::Variable(variable) = value {
+            let value = self.variables.get(variable.as_str())?;
+            return Some(Argument::Variable(value));
         }
+        Some(Argument::Literal(value))
     }
 
     fn error(&self, kind: &str, message: String, field: &Field) -> Error {

@@ -2,6 +2,7 @@
 //! schema.
 
 pub(crate) mod answer;
+mod asked;
 mod connection;
 pub(crate) mod cost;
 mod cursor;
@@ -13,7 +14,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use apollo_compiler::ast;
 use apollo_compiler::collections::HashMap as ApolloMap;
 use apollo_compiler::executable::{ExecutableDocument, Operation};
 use apollo_compiler::request::coerce_variable_values;
@@ -26,9 +26,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::limits::Standing;
+use crate::world::World;
 use crate::world::shape::Shapes;
-use crate::world::{Located, World};
 use answer::{Answer, Error};
+use asked::Asked;
 use cost::Cost;
 use resolve::{Context, Query};
 
@@ -74,17 +75,6 @@ pub(crate) struct Prepared {
     pub(crate) asked: Asked,
 }
 
-/// What a request asks for by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// Node ids given to `nodes(ids:)`, in their order.
-    pub(crate) nodes: Vec<String>,
-    /// Node ids given to `node(id:)`.
-    pub(crate) node: Vec<String>,
-    /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
-    pub(crate) pull_requests: Vec<(String, String, u64)>,
-}
-
 impl Engine {
     pub(crate) fn new() -> Result<Self, SchemaError> {
         let schema = Schema::parse_and_validate(SCHEMA, "schema.graphql")
@@ -121,7 +111,7 @@ impl Engine {
         let variables = coerce_variable_values(&self.schema, operation, raw)
             .map_err(|e| Answer::refused(vec![self.invalid_variable(operation, raw, &e, valid)]))?;
         let cost = cost::measure(valid, operation, &variables).map_err(Answer::failed)?;
-        let (asked, dry_run) = asked(valid, operation, &variables);
+        let (asked, dry_run) = asked::asked(valid, operation, &variables);
         Ok(Prepared {
             operation: operation
                 .name
@@ -176,7 +166,11 @@ impl Engine {
 
     fn document(&self, source: &str) -> Arc<Document> {
         const CAPACITY: usize = 256;
-        let lock = || self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || {
+            self.documents
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         if let Some(known) = lock().get(source) {
             return Arc::clone(known);
         }
@@ -231,73 +225,5 @@ impl Engine {
             Some(at) => error.located(at.line, at.column),
             None => error,
         }
-    }
-}
-
-/// What the root fields ask for, and whether it is a dry run.
-fn asked(document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> (Asked, bool) {
-    let value = |field: &apollo_compiler::executable::Field, name: &str| {
-        match &**field.specified_argument_by_name(name)? {
-            ast::Value::Variable(variable) => variables.get(variable.as_str()).cloned(),
-            ast::Value::String(text) => Some(JsonValue::from(text.as_str())),
-            ast::Value::Boolean(flag) => Some(JsonValue::from(*flag)),
-            ast::Value::Int(number) => Some(JsonValue::from(number.try_to_i32().ok()?)),
-            ast::Value::List(items) => {
-                let texts = items.iter().filter_map(|item| item.as_str());
-                Some(texts.map(JsonValue::from).collect::<Vec<_>>().into())
-            }
-            _ => None,
-        }
-    };
-    let mut asked = Asked::default();
-    let mut dry_run = false;
-    for field in operation.root_fields(document) {
-        let text = |name: &str| Some(value(field, name)?.as_str()?.to_owned());
-        match field.name.as_str() {
-            "nodes" => match value(field, "ids") {
-                Some(JsonValue::Array(ids)) => {
-                    let ids = ids.iter().filter_map(|id| id.as_str());
-                    asked.nodes.extend(ids.map(str::to_owned));
-                }
-                Some(_) | None => asked.nodes.extend(text("ids")),
-            },
-            "node" => asked.node.extend(text("id")),
-            "rateLimit" => dry_run |= value(field, "dryRun").and_then(|v| v.as_bool()) == Some(true),
-            "repository" => {
-                for inner in field.selection_set.root_fields(document) {
-                    let number = value(inner, "number").and_then(|v| v.as_u64());
-                    if let (Some(owner), Some(name), Some(number), "pullRequest") =
-                        (text("owner"), text("name"), number, inner.name.as_str())
-                    {
-                        asked.pull_requests.push((owner, name, number));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    (asked, dry_run)
-}
-
-impl Asked {
-    /// The numbers of the pull requests that are asked for as a whole.
-    pub(crate) fn details(&self, world: &World) -> Vec<u64> {
-        let by_id = self.nodes.iter().filter_map(|id| number_of(world, id));
-        let by_number = self.pull_requests.iter().map(|(_, _, number)| *number);
-        by_id.chain(by_number).collect()
-    }
-
-    /// The numbers of all pull requests that are asked for, the owners of further pages included.
-    pub(crate) fn touched(&self, world: &World) -> Vec<u64> {
-        let mut numbers = self.details(world);
-        numbers.extend(self.node.iter().filter_map(|id| number_of(world, id)));
-        numbers
-    }
-}
-
-fn number_of(world: &World, id: &str) -> Option<u64> {
-    match world.locate(id)? {
-        Located::PullRequest(_, number) | Located::Thread(_, number) => Some(number),
-        Located::Repository(_) => None,
     }
 }

@@ -3,11 +3,11 @@
 //! GitHub validates with graphql-ruby: an error has no `type` but a code in `extensions`, and its
 //! path goes through the *document* (`query Name`, response keys, `... on Type`), not the answer.
 
-use apollo_compiler::diagnostic::ToCliReport as _;
 use apollo_compiler::ast::{Definition, Document, Selection};
+use apollo_compiler::diagnostic::ToCliReport as _;
 use apollo_compiler::parser::SourceSpan;
 use apollo_compiler::validation::DiagnosticList;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::graphql::answer::Error;
 
@@ -59,7 +59,11 @@ fn translate(name: &str, words: &str, path: Vec<Value>) -> Error {
             )
         }
         "RequiredArgument" => (
-            format!("Field '{}' is missing required arguments: {}", word(0), word(1)),
+            format!(
+                "Field '{}' is missing required arguments: {}",
+                word(0),
+                word(1)
+            ),
             json!({
                 "code": "missingRequiredArguments",
                 "className": "Field",
@@ -69,7 +73,10 @@ fn translate(name: &str, words: &str, path: Vec<Value>) -> Error {
         ),
         "UndefinedTypeInNamedFragmentTypeCondition"
         | "UndefinedTypeInInlineFragmentTypeCondition" => (
-            format!("No such type {}, so it can't be a fragment condition", word(0)),
+            format!(
+                "No such type {}, so it can't be a fragment condition",
+                word(0)
+            ),
             json!({ "code": "undefinedType", "typeName": word(0) }),
         ),
         "UndefinedVariable" => {
@@ -97,7 +104,11 @@ fn translate(name: &str, words: &str, path: Vec<Value>) -> Error {
         "DisallowedVariableUsage" => {
             let variable = word(0).trim_start_matches('$');
             (
-                format!("Type mismatch on variable ${variable} ({} / {})", word(1), word(2)),
+                format!(
+                    "Type mismatch on variable ${variable} ({} / {})",
+                    word(1),
+                    word(2)
+                ),
                 json!({
                     "code": "variableMismatch",
                     "variableName": variable,
@@ -119,12 +130,8 @@ fn translate(name: &str, words: &str, path: Vec<Value>) -> Error {
         "" => (format!("Parse error: {words}"), json!({})),
         _ => (words.to_owned(), json!({})),
     };
-    let extensions = match extensions {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
     Error {
-        extensions,
+        extensions: extensions.as_object().cloned().unwrap_or_default(),
         ..Error::new(message).at(path)
     }
 }
@@ -133,23 +140,23 @@ fn translate(name: &str, words: &str, path: Vec<Value>) -> Error {
 fn path_of(document: &Document, span: SourceSpan) -> Vec<Value> {
     let mut path = Vec::new();
     for definition in &document.definitions {
-        let found = match definition {
-            Definition::OperationDefinition(operation)
-                if covers(operation.location(), span) =>
-            {
-                path.push(match &operation.name {
-                    Some(name) => json!(format!("{} {name}", operation.operation_type)),
-                    None => json!(operation.operation_type.name()),
-                });
-                &operation.selection_set
-            }
-            Definition::FragmentDefinition(fragment) if covers(fragment.location(), span) => {
-                path.push(json!(format!("fragment {}", fragment.name)));
-                &fragment.selection_set
-            }
-            _ => continue,
+        let selections = if let Definition::OperationDefinition(operation) = definition
+            && covers(operation.location(), span)
+        {
+            path.push(match &operation.name {
+                Some(name) => json!(format!("{} {name}", operation.operation_type)),
+                None => json!(operation.operation_type.name()),
+            });
+            &operation.selection_set
+        } else if let Definition::FragmentDefinition(fragment) = definition
+            && covers(fragment.location(), span)
+        {
+            path.push(json!(format!("fragment {}", fragment.name)));
+            &fragment.selection_set
+        } else {
+            continue;
         };
-        descend(found, span, &mut path);
+        descend(selections, span, &mut path);
         break;
     }
     path

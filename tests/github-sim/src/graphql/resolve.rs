@@ -74,9 +74,9 @@ impl<'w> Context<'w> {
 
 /// Copies a scalar into an answer.
 pub(crate) fn leaf<'a>(value: &Value) -> ResolvedValue<'a> {
-    ResolvedValue::Leaf(match value {
-        Value::String(text) => JsonValue::String(text.as_str().into()),
-        other => JsonValue::from(other.clone()),
+    ResolvedValue::Leaf(match value.as_str() {
+        Some(text) => JsonValue::String(text.into()),
+        None => JsonValue::from(value.clone()),
     })
 }
 
@@ -110,7 +110,9 @@ impl ObjectValue for Query<'_> {
                 let owner = text("owner").unwrap_or_default();
                 let name = text("name").unwrap_or_default();
                 let follow = arguments.get("followRenames").and_then(|v| v.as_bool());
-                let found = context.world.repository(owner, name, follow.unwrap_or(true));
+                let found = context
+                    .world
+                    .repository(owner, name, follow.unwrap_or(true));
                 match found {
                     Some(repository) => Ok(context.repository(repository)),
                     None => Err(not_found(&format!(
@@ -120,7 +122,9 @@ impl ObjectValue for Query<'_> {
             }
             "node" => {
                 let id = text("id").unwrap_or_default();
-                context.node(id).ok_or_else(|| not_found(&node_not_found(id)))
+                context
+                    .node(id)
+                    .ok_or_else(|| not_found(&node_not_found(id)))
             }
             "nodes" => {
                 let ids = arguments.get("ids").and_then(|v| v.as_array());
@@ -252,7 +256,9 @@ impl ObjectValue for Thread<'_> {
         info: &'a ResolveInfo<'a>,
     ) -> Result<ResolvedValue<'a>, FieldError> {
         let threads = self.pull_request.pointer("/reviewThreads/nodes");
-        let threads = threads.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let threads = threads
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
         let is = |t: &&Value| t.get("id").and_then(Value::as_str) == Some(&*self.id);
         threads
             .iter()
@@ -355,16 +361,16 @@ fn resolve_json<'a>(
                 Err(error) => return Some(Err(error)),
             }
         }
-        Kind::Object(ty) => match value {
-            Value::Array(items) => {
+        Kind::Object(ty) => match value.as_array() {
+            Some(items) => {
                 let item = |item| JsonObject::resolved(context, ty, item);
                 ResolvedValue::list(items.iter().map(item))
             }
-            other => JsonObject::resolved(context, ty, other),
+            None => JsonObject::resolved(context, ty, value),
         },
-        Kind::Leaf { .. } => match value {
-            Value::Array(items) => ResolvedValue::list(items.iter().map(leaf)),
-            other => leaf(other),
+        Kind::Leaf { .. } => match value.as_array() {
+            Some(items) => ResolvedValue::list(items.iter().map(leaf)),
+            None => leaf(value),
         },
     }))
 }

@@ -165,7 +165,11 @@ impl Kept<'_> {
                     }
                     Some(ExtendedType::Interface(_)) if name != NODE => {
                         if let Some(implementers) = full.implementers_map().get(&name) {
-                            implementers.objects.iter().cloned().for_each(|o| self.add(o));
+                            implementers
+                                .objects
+                                .iter()
+                                .cloned()
+                                .for_each(|o| self.add(o));
                         }
                     }
                     Some(ExtendedType::InputObject(def)) => {
@@ -229,10 +233,7 @@ impl Kept<'_> {
             let ty = full.types.get(field.ty.inner_named_type());
             field.arguments.is_empty() && matches!(ty, Some(ExtendedType::Scalar(_)))
         };
-        if let Some(field) = fields
-            .get("id")
-            .or_else(|| fields.values().find(is_scalar))
-        {
+        if let Some(field) = fields.get("id").or_else(|| fields.values().find(is_scalar)) {
             self.field(name, field, BTreeSet::new());
         }
     }

@@ -17,15 +17,14 @@ use crate::world::{RepositoryKey, node_id};
 const CUT: usize = 100;
 
 /// Completes a recorded pull request as far as GitHub's meaning goes; shape is completed afterwards.
-pub(super) fn explain(
-    key: &RepositoryKey,
-    value: &mut Value,
-    colors: &BTreeMap<String, String>,
-) {
+pub(super) fn explain(key: &RepositoryKey, value: &mut Value, colors: &BTreeMap<String, String>) {
     let Some(map) = value.as_object_mut() else {
         return;
     };
-    let number = map.get("number").and_then(Value::as_u64).unwrap_or_default();
+    let number = map
+        .get("number")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
     let about = About { key, number };
     head_repository(map);
     merged_commit(map);
@@ -37,7 +36,10 @@ pub(super) fn explain(
         if let Some(commit) = commit.get_mut("commit") {
             let date = commit.get("committedDate").cloned().unwrap_or_default();
             default(commit, "authoredDate", || date);
-            let short = text(commit, "oid").unwrap_or_default().get(..10).unwrap_or_default();
+            let short = text(commit, "oid")
+                .unwrap_or_default()
+                .get(..10)
+                .unwrap_or_default();
             let headline = json!(format!("Commit {short}"));
             default(commit, "messageHeadline", || headline);
         }
@@ -122,13 +124,21 @@ fn merged_commit(map: &mut Map<String, Value>) {
 
 /// Of a list of files that was cut, the counts are those of the files that are there.
 fn totals_of_cut_files(map: &mut Map<String, Value>) {
-    let changed = map.get("changedFiles").and_then(Value::as_u64).unwrap_or_default();
+    let changed = map
+        .get("changedFiles")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
     let files = nodes(map, "files");
     let count = files.len();
     if count < CUT || changed <= count as u64 {
         return;
     }
-    let sum = |key: &str| files.iter().filter_map(|f| f.get(key)?.as_u64()).sum::<u64>();
+    let sum = |key: &str| {
+        files
+            .iter()
+            .filter_map(|f| f.get(key)?.as_u64())
+            .sum::<u64>()
+    };
     let (additions, deletions) = (sum("additions"), sum("deletions"));
     map.insert("changedFiles".to_owned(), json!(count));
     map.insert("additions".to_owned(), json!(additions));
@@ -165,11 +175,17 @@ impl About<'_> {
     }
 
     fn thread(&self, thread: &mut Value) {
-        let comments = thread.pointer_mut("/comments/nodes").and_then(Value::as_array_mut);
+        let comments = thread
+            .pointer_mut("/comments/nodes")
+            .and_then(Value::as_array_mut);
         let Some(comments) = comments else {
             return;
         };
-        let first = comments.first().and_then(|c| text(c, "id")).unwrap_or_default().to_owned();
+        let first = comments
+            .first()
+            .and_then(|c| text(c, "id"))
+            .unwrap_or_default()
+            .to_owned();
         for (index, comment) in comments.iter_mut().enumerate() {
             edited_never(comment);
             if index > 0 {
@@ -192,7 +208,9 @@ impl About<'_> {
             .collect();
         let count = |map: &mut Map<String, Value>, kind: &str| {
             let items = nodes(map, "timelineItems").iter();
-            items.filter(|i| text(i, "__typename") == Some(kind)).count() as u64
+            items
+                .filter(|i| text(i, "__typename") == Some(kind))
+                .count() as u64
         };
         let renames = count(map, "RenamedTitleEvent");
         let bases = count(map, "BaseRefChangedEvent");
@@ -219,14 +237,22 @@ impl About<'_> {
                 "RenamedTitleEvent" => {
                     let name = |n: u64| json!(format!("Title {n} of #{}", self.number));
                     let is_last = ordinal == renames && !cut;
-                    let after = if is_last { title.clone() } else { name(ordinal + 1) };
+                    let after = if is_last {
+                        title.clone()
+                    } else {
+                        name(ordinal + 1)
+                    };
                     default(item, "previousTitle", || name(ordinal));
                     default(item, "currentTitle", || after);
                 }
                 "BaseRefChangedEvent" => {
                     let name = |n: u64| json!(format!("base-{n}"));
                     let is_last = ordinal == bases && !cut;
-                    let after = if is_last { base.clone() } else { name(ordinal + 1) };
+                    let after = if is_last {
+                        base.clone()
+                    } else {
+                        name(ordinal + 1)
+                    };
                     default(item, "previousRefName", || name(ordinal));
                     default(item, "currentRefName", || after);
                 }
@@ -288,7 +314,11 @@ impl About<'_> {
             event("LabeledEvent", label, json!({ "label": { "name": label } }));
         }
         for label in replayed.difference(&labels) {
-            event("UnlabeledEvent", label, json!({ "label": { "name": label } }));
+            event(
+                "UnlabeledEvent",
+                label,
+                json!({ "label": { "name": label } }),
+            );
         }
         let state = map.get("state").and_then(Value::as_str).unwrap_or_default();
         match (state, is_open) {

@@ -6,8 +6,10 @@
 //! one without a record yet does not exist.
 
 mod explain;
+mod parallel;
 mod read;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use crate::random::hash;
 use crate::world::pull_request::{Header, complete};
 use crate::world::shape::Shapes;
 use crate::world::{Repository, RepositoryKey, Source, Store, node_id};
-pub use read::{RecordingError, Reason};
+pub use read::{Reason, RecordingError};
 use read::{Record, Records};
 
 /// Which recording to play, from when.
@@ -59,7 +61,11 @@ pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded
     for full_name in names {
         let current = now.remove(&full_name).unwrap_or_default();
         let mut pending = later.remove(&full_name).unwrap_or_default();
-        let first = current.iter().map(|r| &r.id).chain(pending.iter().map(|r| &r.id)).next();
+        let first = current
+            .iter()
+            .map(|r| &r.id)
+            .chain(pending.iter().map(|r| &r.id))
+            .next();
         let key = key_of(&full_name, first.map_or("", String::as_str));
         let mut player = Player {
             key: key.clone(),
@@ -71,7 +77,7 @@ pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded
         for record in current {
             player.show(&mut store, record);
         }
-        pending.sort_by(|a, b| (b.at, b.number).cmp(&(a.at, a.number)));
+        pending.sort_by_key(|record| Reverse((record.at, record.number, record.line)));
         player.pending = pending;
         repositories.push(Repository::new(key, store, Box::new(player)));
     }

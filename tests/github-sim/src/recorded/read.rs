@@ -5,8 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -15,6 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::recorded::Recording;
+use crate::recorded::parallel::{Send, parallel};
 use crate::world::pull_request::header_of;
 use crate::world::shape::{Pick, Shapes};
 
@@ -80,6 +79,7 @@ pub(super) struct Records {
 
 /// A record: the fields that are served.
 pub(super) struct Record {
+    pub(super) line: u64,
     pub(super) number: u64,
     pub(super) at: Timestamp,
     pub(super) id: String,
@@ -190,7 +190,12 @@ pub(super) fn read(recording: &Recording, shapes: &Shapes) -> Result<Records, Re
     let mut now = BTreeMap::<String, Vec<Record>>::new();
     let raw: Vec<Scanned> = newest.into_values().collect();
     parallel(
-        |send| raw.into_iter().map(Ok).try_for_each(|r| send(r).ok_or(())).unwrap_or(()),
+        |send| {
+            raw.into_iter()
+                .map(Ok)
+                .try_for_each(|r| send(r).ok_or(()))
+                .unwrap_or(())
+        },
         |scanned: Scanned| {
             let Scanned {
                 line,
@@ -202,7 +207,8 @@ pub(super) fn read(recording: &Recording, shapes: &Shapes) -> Result<Records, Re
             else {
                 return Ok(None);
             };
-            let picked = pick(shapes, number, at, &raw).map_err(|reason| (Some(line), reason))?;
+            let picked =
+                pick(shapes, line, number, at, &raw).map_err(|reason| (Some(line), reason))?;
             Ok(Some((repository, picked)))
         },
         |outcome: Result<Result<_, (Option<u64>, Reason)>, _>| match outcome {
@@ -270,7 +276,7 @@ fn scan(
     let body = if recording.until.is_some_and(|until| at > until) {
         Body::Beyond
     } else if recording.from.is_some_and(|from| at > from) {
-        let (record, colors) = pick(shapes, number, at, raw).map_err(fail)?;
+        let (record, colors) = pick(shapes, line, number, at, raw).map_err(fail)?;
         Body::Later(record.packed().map_err(fail)?, colors)
     } else {
         Body::Raw(raw.into())
@@ -287,6 +293,7 @@ fn scan(
 /// Picks the served fields out of a record. Also returns the label colors in it.
 fn pick(
     shapes: &Shapes,
+    line: u64,
     number: u64,
     at: Timestamp,
     raw: &str,
@@ -306,6 +313,7 @@ fn pick(
     };
     let colors = labels.into_iter().flatten().filter_map(color).collect();
     let record = Record {
+        line,
         number,
         at,
         id: header.id,
@@ -315,7 +323,7 @@ fn pick(
 }
 
 /// Sends each line that is not blank, with its number.
-fn lines(path: &Path, send: &mut dyn FnMut(Result<(u64, Vec<u8>), Failure>) -> Option<()>) {
+fn lines(path: &Path, send: Send<'_, (u64, Vec<u8>), Failure>) {
     let mut reader = match open(path) {
         Ok(reader) => reader,
         Err(error) => {
@@ -351,42 +359,4 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
         return Ok(Box::new(BufReader::with_capacity(1 << 20, unpacked)));
     }
     Ok(Box::new(file))
-}
-
-/// Feeds what `produce` sends through `work` on several threads and gives the outcomes, in no
-/// particular order, to `collect`, until there is no more or `collect` returns false.
-fn parallel<T: Send, R: Send>(
-    produce: impl FnOnce(&mut dyn FnMut(Result<T, Failure>) -> Option<()>) + Send,
-    work: impl Fn(T) -> R + Sync,
-    mut collect: impl FnMut(Result<R, Failure>) -> bool,
-) {
-    let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(1, 8));
-    let (send_work, receive_work) = sync_channel::<Result<T, Failure>>(workers * 4);
-    let (send_done, receive_done) = sync_channel(workers * 4);
-    let receive_work = Mutex::new(receive_work);
-    std::thread::scope(|scope| {
-        scope.spawn(move || produce(&mut |item| send_work.send(item).ok()));
-        for _ in 0..workers {
-            let (send_done, receive_work, work) = (send_done.clone(), &receive_work, &work);
-            scope.spawn(move || {
-                while let Some(item) = next(receive_work) {
-                    if send_done.send(item.map(work)).is_err() {
-                        // Let the producer find the channel full or closed rather than blocked.
-                        while next(receive_work).is_some() {}
-                    }
-                }
-            });
-        }
-        drop(send_done);
-        while let Ok(outcome) = receive_done.recv() {
-            if !collect(outcome) {
-                break;
-            }
-        }
-        drop(receive_done);
-    });
-}
-
-fn next<T>(receive: &Mutex<Receiver<T>>) -> Option<T> {
-    receive.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }

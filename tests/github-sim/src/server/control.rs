@@ -23,10 +23,16 @@ const PIECE: usize = 50;
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/_sim/health", get(async || Reply::json(200, &json!({ "ok": true })).into_response(None)))
+        .route(
+            "/_sim/health",
+            get(async || Reply::json(200, &json!({ "ok": true })).into_response(None)),
+        )
         .route("/_sim/clock", get(clock).post(set_clock))
         .route("/_sim/stats", get(stats))
-        .route("/_sim/faults", get(faults).post(add_faults).delete(clear_faults))
+        .route(
+            "/_sim/faults",
+            get(faults).post(add_faults).delete(clear_faults),
+        )
         .route("/_sim/truth/{owner}/{name}", get(truth))
 }
 
@@ -148,6 +154,9 @@ async fn truth(
     });
     let mut response = Response::new(Body::from_stream(stream));
     let headers = response.headers_mut();
-    headers.insert("content-type", axum::http::HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(
+        "content-type",
+        axum::http::HeaderValue::from_static("application/x-ndjson"),
+    );
     response
 }

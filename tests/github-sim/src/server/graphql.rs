@@ -80,7 +80,7 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
         touched: &prepared.asked.touched(&world),
         details: &details,
         nodes: prepared.cost.nodes,
-        now: world.now(),
+        now: shared.clock.now(),
     });
     let points = if prepared.dry_run {
         0
@@ -89,7 +89,10 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     };
     let charged = shared.limits.charge(token, points, now);
     shared.stats.with(|stats| {
-        let operation = stats.operations.entry(prepared.operation.clone()).or_default();
+        let operation = stats
+            .operations
+            .entry(prepared.operation.clone())
+            .or_default();
         operation.requests += 1;
         if charged.is_ok() {
             operation.points += points;
@@ -124,7 +127,9 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
             reply
         }
         None => {
-            let mut answer = shared.engine.execute(prepared, &world, &standing, "octocat");
+            let mut answer = shared
+                .engine
+                .execute(prepared, &world, &standing, "octocat");
             // Serialising needs the world no more.
             drop(world);
             if let Some((effect, target)) = &verdict.effect {

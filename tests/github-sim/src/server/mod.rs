@@ -63,8 +63,8 @@ impl Shared {
     pub(crate) fn world(&self) -> RwLockReadGuard<'_, World> {
         let now = self.clock.now();
         let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
-        let is_due = world.next_at().is_some_and(|next| next <= now) || world.now() < now;
-        if !is_due {
+        // Readers wait for a writer: there is one only when something happens.
+        if world.next_at().is_none_or(|next| next > now) {
             return world;
         }
         drop(world);
@@ -158,6 +158,9 @@ fn limit_headers(reply: &mut Reply, standing: &Standing, resource: &str) {
     reply.header("x-ratelimit-limit", &standing.limit.to_string());
     reply.header("x-ratelimit-remaining", &standing.remaining().to_string());
     reply.header("x-ratelimit-used", &standing.used.to_string());
-    reply.header("x-ratelimit-reset", &standing.reset_at.as_second().to_string());
+    reply.header(
+        "x-ratelimit-reset",
+        &standing.reset_at.as_second().to_string(),
+    );
     reply.header("x-ratelimit-resource", resource);
 }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::json;
 
@@ -24,6 +25,9 @@ pub(super) enum Transport {
     /// The first half, then the connection breaks.
     Broken,
 }
+
+/// How long a connection that is going to break stays open.
+const FLUSH: Duration = Duration::from_millis(20);
 
 /// An HTTP answer.
 pub(super) struct Reply {
@@ -73,7 +77,9 @@ impl Reply {
 
     /// The response, compressed with gzip when the client accepts that.
     pub(super) fn into_response(mut self, accept_encoding: Option<&HeaderValue>) -> Response {
-        let accepted = accept_encoding.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let accepted = accept_encoding
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let gzip = accepted.split(',').any(|coding| {
             let mut parts = coding.split(';').map(str::trim);
             let refused = |p: &str| matches!(p, "q=0" | "q=0.0");
@@ -87,7 +93,10 @@ impl Reply {
         }
         let length = self.body.len();
         let id = hash(&format!("{length}{:?}", std::time::Instant::now()));
-        self.header("x-github-request-id", &format!("{:04X}:{:X}", id >> 48, id << 16 >> 16));
+        self.header(
+            "x-github-request-id",
+            &format!("{:04X}:{:X}", id >> 48, id << 16 >> 16),
+        );
         self.header("x-github-media-type", "github.v4; format=json");
         self.header("server", "github.com");
         let body = match self.transport {
@@ -95,8 +104,15 @@ impl Reply {
             Transport::Broken => {
                 self.header("content-length", &length.to_string());
                 let half = Bytes::from(self.body).slice(..length / 2);
-                let broken = std::io::Error::other("the connection is dropped on purpose");
-                Body::from_stream(futures::stream::iter([Ok(half), Err(broken)]))
+                let start = futures::stream::once(async { Ok(half) });
+                let end = futures::stream::once(async {
+                    // Until then the first half has been sent; an error discards what has not.
+                    tokio::time::sleep(FLUSH).await;
+                    Err(std::io::Error::other(
+                        "the connection is dropped on purpose",
+                    ))
+                });
+                Body::from_stream(start.chain(end))
             }
         };
         let mut response = Response::new(body);

@@ -138,7 +138,11 @@ impl World {
 
     /// All names, for a greeting.
     pub(crate) fn names(&self) -> Vec<String> {
-        let names: BTreeSet<_> = self.repositories.iter().map(|r| r.key.full_name()).collect();
+        let names: BTreeSet<_> = self
+            .repositories
+            .iter()
+            .map(|r| r.key.full_name())
+            .collect();
         names.into_iter().collect()
     }
 }

@@ -82,14 +82,31 @@ mod tests {
 
     #[test]
     fn numbers_of_every_width_survive() {
-        let parts = [0, 127, 128, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::MAX];
+        let parts = [
+            0,
+            127,
+            128,
+            255,
+            256,
+            65_535,
+            65_536,
+            u64::from(u32::MAX),
+            u64::MAX,
+        ];
         let id = encode("X", &parts);
         assert_eq!(decode(&id).unwrap(), ("X", parts.to_vec()));
     }
 
     #[test]
     fn what_is_no_id_is_refused() {
-        for id in ["", "PR", "PR_", "PR_!!", "MDU6TGFiZWwzMjcxMjQ0NzU5", "PR_kwDOFcwZ1c5LP1M"] {
+        for id in [
+            "",
+            "PR",
+            "PR_",
+            "PR_!!",
+            "MDU6TGFiZWwzMjcxMjQ0NzU5",
+            "PR_kwDOFcwZ1c5LP1M",
+        ] {
             assert_eq!(decode(id), None, "{id}");
         }
     }

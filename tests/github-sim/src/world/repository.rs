@@ -223,7 +223,10 @@ impl Store {
     /// The visible numbers, ascending.
     pub(crate) fn numbers(&self) -> Vec<u64> {
         let entries = self.entries.iter();
-        entries.filter(|(_, e)| !e.hidden).map(|(n, _)| *n).collect()
+        entries
+            .filter(|(_, e)| !e.hidden)
+            .map(|(n, _)| *n)
+            .collect()
     }
 
     /// Takes the body out, if it does not come from the source. It must be put back.
@@ -265,11 +268,8 @@ impl Store {
             (ask.after, ask.before)
         };
         let wanted = |state: &State| ask.states.as_ref().is_none_or(|s| s.contains(state));
-        let exists = |range: (Bound<(Timestamp, u64)>, Bound<(Timestamp, u64)>)| {
-            list.range(range).any(|(_, state)| wanted(state))
-        };
-        let below = low.is_some_and(|k| exists((Bound::Unbounded, Bound::Included(k))));
-        let above = high.is_some_and(|k| exists((Bound::Included(k), Bound::Unbounded)));
+        let below = low.is_some_and(|key| list.range(..=key).any(|(_, state)| wanted(state)));
+        let above = high.is_some_and(|key| list.range(key..).any(|(_, state)| wanted(state)));
         let crossed = matches!((low, high), (Some(low), Some(high)) if low >= high);
         let bounds = (
             low.map_or(Bound::Unbounded, Bound::Excluded),

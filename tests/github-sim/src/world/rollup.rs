@@ -26,15 +26,17 @@ pub(crate) fn is_check_run(context: &Value) -> bool {
 /// The state of all contexts together, a `StatusState`: the worst that has happened, else pending
 /// while something runs, else success.
 pub(crate) fn state(contexts: &[Value]) -> &'static str {
-    contexts.iter().map(|c| severity(state_of(c))).max().map_or("SUCCESS", |worst| {
-        match worst {
+    contexts
+        .iter()
+        .map(|c| severity(state_of(c)))
+        .max()
+        .map_or("SUCCESS", |worst| match worst {
             0 => "SUCCESS",
             1 => "EXPECTED",
             2 => "PENDING",
             3 => "FAILURE",
             _ => "ERROR",
-        }
-    })
+        })
 }
 
 fn severity(state: &str) -> u8 {
@@ -81,12 +83,19 @@ mod tests {
     #[test]
     fn counts_keep_the_two_kinds_apart() {
         let status = json!({ "__typename": "StatusContext", "state": "PENDING" });
-        let all = [run("COMPLETED", Some("SUCCESS")), run("QUEUED", None), status];
+        let all = [
+            run("COMPLETED", Some("SUCCESS")),
+            run("QUEUED", None),
+            status,
+        ];
         let expected = [
             json!({ "state": "QUEUED", "count": 1 }),
             json!({ "state": "SUCCESS", "count": 1 }),
         ];
         assert_eq!(counts(&all, true), expected);
-        assert_eq!(counts(&all, false), [json!({ "state": "PENDING", "count": 1 })]);
+        assert_eq!(
+            counts(&all, false),
+            [json!({ "state": "PENDING", "count": 1 })]
+        );
     }
 }

@@ -1,22 +1,21 @@
 //! What a pull request looks like as JSON: GitHub's own shape, as the trimmed schema describes it.
 //!
-//! A [`Shapes`] is read off the schema once. It picks what is served out of a recorded answer while
-//! parsing ([`Pick`]), completes an object with what was not said ([`Shapes::complete`]), and tells
-//! the resolvers what each field is.
+//! [`Shapes`] are read off the schema once. With them, what is served is picked out of a recorded
+//! answer while it is parsed ([`Pick`]), a pull request is completed with what was not said
+//! ([`Fill`]), and the resolvers know what each field is.
 
-use std::borrow::Cow;
+mod complete;
+mod pick;
+
 use std::collections::{BTreeMap, HashMap};
 
 use apollo_compiler::Schema;
 use apollo_compiler::schema::{ExtendedType, Type};
 use apollo_compiler::validation::Valid;
-use serde::de::{
-    Deserialize as _, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use crate::random::{hash, mix, oid};
-use crate::world::node_id;
+pub(crate) use complete::{Fill, identity};
+pub(crate) use pick::Pick;
 
 /// All object types of the schema.
 #[derive(Debug)]
@@ -53,7 +52,10 @@ pub(crate) enum Kind {
 }
 
 /// Types whose fields the resolvers make up themselves, so that no JSON object holds them.
-const RESOLVED: [(&str, &str); 2] = [("PullRequest", "repository"), ("Repository", "pullRequests")];
+const RESOLVED: [(&str, &str); 2] = [
+    ("PullRequest", "repository"),
+    ("Repository", "pullRequests"),
+];
 
 impl Shapes {
     pub(crate) fn new(schema: &Valid<Schema>) -> Self {
@@ -120,208 +122,7 @@ impl Shapes {
             .get(declared)
             .or_else(|| self.abstracts.get(declared))
     }
-
-    /// Completes a whole pull request. See [`Shapes::complete`].
-    pub(crate) fn complete_pull_request(&self, value: &mut Value, fill: &Fill<'_>) {
-        self.complete("PullRequest", value, fill, fill.number, Part::Own);
-    }
-
-    /// Drops the fields that type `ty` does not have and adds those that are missing: empty or null
-    /// where the schema lets it be, else made up by `fill` from `place`, a number that tells this
-    /// object from every other of the pull request. A [`Part::Mention`] is only told its type.
-    fn complete(&self, ty: &str, value: &mut Value, fill: &Fill<'_>, place: u64, part: Part) {
-        let Value::Object(map) = value else {
-            return;
-        };
-        let is_abstract = !self.objects.contains_key(ty);
-        if is_abstract && !map.contains_key("__typename") {
-            let guess = fill.typename(ty, map);
-            map.insert("__typename".to_owned(), Value::from(guess));
-        }
-        let name = match map.get("__typename").and_then(Value::as_str) {
-            Some(name) if is_abstract => name.to_owned(),
-            Some(_) | None => ty.to_owned(),
-        };
-        let Some(shape) = self.objects.get(&name) else {
-            return;
-        };
-        map.retain(|key, _| shape.fields.contains_key(key) || (is_abstract && key == "__typename"));
-        let part = part.of_type(&name);
-        for (key, field) in &shape.fields {
-            let place = mix(&[place, hash(key)]);
-            if !map.contains_key(key) && part.has(key) {
-                map.insert(key.clone(), field.missing(|ty| fill.leaf(&name, ty, place)));
-            }
-            if let Some(held) = map.get_mut(key) {
-                self.complete_field(field, held, fill, place, part.inside(&name, key));
-            }
-        }
-    }
-
-    fn complete_field(
-        &self,
-        field: &FieldShape,
-        value: &mut Value,
-        fill: &Fill<'_>,
-        place: u64,
-        part: Part,
-    ) {
-        match &field.kind {
-            Kind::Leaf { .. } => {}
-            Kind::Object(ty) => match value {
-                Value::Array(items) => self.complete_items(ty, items, fill, place, part),
-                other => self.complete(ty, other, fill, place, part),
-            },
-            Kind::Connection { node, .. } => {
-                let nodes = match value {
-                    Value::Null if field.nullable => return,
-                    Value::Array(_) => Some(value.take()),
-                    Value::Object(map) => map.remove("nodes"),
-                    Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-                };
-                let mut nodes = match nodes {
-                    Some(Value::Array(nodes)) => nodes,
-                    Some(_) | None => Vec::new(),
-                };
-                self.complete_items(node, &mut nodes, fill, place, part);
-                *value = json!({ "nodes": nodes });
-            }
-        }
-    }
-
-    fn complete_items(
-        &self,
-        ty: &str,
-        items: &mut [Value],
-        fill: &Fill<'_>,
-        place: u64,
-        part: Part,
-    ) {
-        for (index, item) in items.iter_mut().enumerate() {
-            // What has an identity keeps its made-up parts when it moves in the list.
-            let own = identity(item).map_or(index as u64, |id| hash(&id));
-            self.complete(ty, item, fill, mix(&[place, own]), part);
-        }
-    }
 }
-
-/// How an object belongs to a pull request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    /// It is a part of the pull request and has all its fields.
-    Own,
-    /// An item of the timeline. Events are parts; comments, reviews and commits are mentioned.
-    TimelineItem,
-    /// A mention in the timeline: it has an id and a time.
-    TimelineMention,
-    /// Something elsewhere that is referred to, by whichever fields are known.
-    Mention,
-}
-
-impl Part {
-    fn of_type(self, ty: &str) -> Self {
-        match self {
-            Self::TimelineItem if ty.ends_with("Event") => Self::Own,
-            Self::TimelineItem => Self::TimelineMention,
-            Self::Own | Self::TimelineMention | Self::Mention => self,
-        }
-    }
-
-    fn has(self, field: &str) -> bool {
-        match self {
-            Self::Own => true,
-            Self::TimelineItem | Self::TimelineMention => matches!(field, "id" | "createdAt"),
-            Self::Mention => false,
-        }
-    }
-
-    /// The part that the value of `field` of an object of type `ty` is.
-    fn inside(self, ty: &str, field: &str) -> Self {
-        match (self, ty, field) {
-            (Self::Own, "PullRequest", "timelineItems") => Self::TimelineItem,
-            (Self::Own, "PullRequestCommit", "commit") | (Self::Own, _, "comments" | "contexts") => {
-                Self::Own
-            }
-            (Self::Own, "PullRequest", field) if PARTS.contains(&field) => Self::Own,
-            _ => Self::Mention,
-        }
-    }
-}
-
-/// The fields of a pull request whose objects exist only as its parts, or are known by it alone.
-const PARTS: [&str; 10] = [
-    "autoMergeRequest",
-    "closingIssuesReferences",
-    "comments",
-    "commits",
-    "files",
-    "labels",
-    "milestone",
-    "reviewThreads",
-    "reviews",
-    "statusCheckRollup",
-];
-
-/// What tells an item of a list from its neighbours: an id, a login, a path, a commit's oid.
-pub(crate) fn identity(item: &Value) -> Option<Cow<'_, str>> {
-    let keys = ["id", "login", "path", "oid", "name", "context"];
-    let direct = keys.iter().find_map(|key| item.get(key)?.as_str());
-    direct
-        .or_else(|| item.get("commit")?.get("oid")?.as_str())
-        .map(Cow::Borrowed)
-        .or_else(|| {
-            let reviewer = item.get("requestedReviewer")?;
-            let name = reviewer.get("login").or_else(|| reviewer.get("combinedSlug"));
-            Some(Cow::Borrowed(name?.as_str()?))
-        })
-}
-
-/// Where made-up values come from.
-pub(crate) struct Fill<'a> {
-    /// The repository's database id, which ids carry.
-    pub(crate) repository: u64,
-    /// The pull request's number.
-    pub(crate) number: u64,
-    /// The pull request's address.
-    pub(crate) url: &'a str,
-    /// The time of what has no time: the pull request's creation.
-    pub(crate) created_at: &'a str,
-}
-
-impl Fill<'_> {
-    fn leaf(&self, object: &str, ty: &str, place: u64) -> Option<Value> {
-        match ty {
-            "ID" => {
-                let prefix: String = object.chars().filter(char::is_ascii_uppercase).collect();
-                let unique = place & 0xffff_ffff;
-                let parts = [self.repository, unique, self.number];
-                Some(Value::from(node_id::encode(&prefix, &parts)))
-            }
-            "DateTime" => Some(Value::from(self.created_at)),
-            "GitObjectID" => Some(Value::from(oid(&[place]))),
-            "URI" => Some(Value::from(self.url)),
-            _ => None,
-        }
-    }
-
-    /// The type of an object of which only fields are known.
-    fn typename(&self, declared: &str, map: &Map<String, Value>) -> &'static str {
-        let url = map.get("url").and_then(Value::as_str).unwrap_or_default();
-        let login = map.get("login").and_then(Value::as_str).unwrap_or_default();
-        match declared {
-            "RequestedReviewer" if !map.contains_key("login") => "Team",
-            "ReferencedSubject" if url.contains("/issues/") => "Issue",
-            "ReferencedSubject" => "PullRequest",
-            "StatusCheckRollupContext" if map.contains_key("context") => "StatusContext",
-            "StatusCheckRollupContext" => "CheckRun",
-            _ if login.ends_with("[bot]") || BOTS.contains(&login) => "Bot",
-            _ => "User",
-        }
-    }
-}
-
-/// Logins of GitHub Apps, which GraphQL gives without their `[bot]`.
-const BOTS: [&str; 4] = ["github-actions", "dependabot", "mathlib-bors", "renovate"];
 
 impl FieldShape {
     fn new(schema: &Valid<Schema>, ty: &Type) -> Option<Self> {
@@ -379,127 +180,5 @@ fn unknown_of<'a>(ty: &str, first: &'a str) -> &'a str {
         "StatusState" => "PENDING",
         "PatchStatus" => "MODIFIED",
         _ => first,
-    }
-}
-
-/// Parses a JSON object of type `ty`, skipping every field that the type does not have, which is far
-/// cheaper than to build them and drop them.
-pub(crate) struct Pick<'a> {
-    shapes: &'a Shapes,
-    what: What<'a>,
-}
-
-#[derive(Clone, Copy)]
-enum What<'a> {
-    Anything,
-    Object(&'a ObjectShape),
-    Connection(Option<&'a ObjectShape>),
-}
-
-impl<'a> Pick<'a> {
-    pub(crate) fn new(shapes: &'a Shapes, ty: &str) -> Self {
-        let what = shapes.any(ty).map_or(What::Anything, What::Object);
-        Self { shapes, what }
-    }
-
-    fn of_field(&self, field: &'a FieldShape) -> Pick<'a> {
-        let what = match &field.kind {
-            Kind::Leaf { .. } => What::Anything,
-            Kind::Object(ty) => self.shapes.any(ty).map_or(What::Anything, What::Object),
-            Kind::Connection { node, .. } => What::Connection(self.shapes.any(node)),
-        };
-        self.with(what)
-    }
-
-    fn with(&self, what: What<'a>) -> Pick<'a> {
-        Pick {
-            shapes: self.shapes,
-            what,
-        }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self.what {
-            What::Anything => Value::deserialize(deserializer),
-            What::Object(_) | What::Connection(_) => deserializer.deserialize_any(self),
-        }
-    }
-}
-
-impl<'de> Visitor<'de> for Pick<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(key) = access.next_key::<Cow<'de, str>>()? {
-            let inner = match self.what {
-                What::Anything => Some(What::Anything),
-                What::Object(_) if key == "__typename" => Some(What::Anything),
-                What::Object(shape) => match shape.fields.get(&*key) {
-                    Some(field) => Some(self.of_field(field).what),
-                    None => None,
-                },
-                What::Connection(node) if key == "nodes" => Some(match node {
-                    Some(shape) => What::Object(shape),
-                    None => What::Anything,
-                }),
-                What::Connection(_) => None,
-            };
-            match inner {
-                Some(what) => {
-                    let value = access.next_value_seed(self.with(what))?;
-                    map.insert(key.into_owned(), value);
-                }
-                None => {
-                    access.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Value::Object(map))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0));
-        let what = match self.what {
-            What::Connection(Some(node)) => What::Object(node),
-            What::Connection(None) | What::Anything => What::Anything,
-            What::Object(shape) => What::Object(shape),
-        };
-        while let Some(item) = access.next_element_seed(self.with(what))? {
-            items.push(item);
-        }
-        Ok(Value::Array(items))
-    }
-
-    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
-        Ok(Value::from(v))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
-        Ok(Value::from(v))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
-        Ok(Value::from(v))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
-        Ok(Value::from(v))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
-        Ok(Value::from(v))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
     }
 }

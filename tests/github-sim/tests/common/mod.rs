@@ -31,7 +31,11 @@ pub fn shared(path: &str) -> PathBuf {
 pub fn client() -> reqwest::Client {
     // Whoever is first installs it.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().user_agent("github-sim-tests").no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .user_agent("github-sim-tests")
+        .no_proxy()
+        .build()
+        .unwrap()
 }
 
 /// One operation of [`QUERIES`] with the fragments that it needs.
@@ -118,7 +122,10 @@ pub async fn pages(sim: &Sim, operation: &str, variables: Value) -> Vec<Vec<Valu
 }
 
 pub fn numbers(nodes: &[Value]) -> Vec<u64> {
-    nodes.iter().map(|n| n["number"].as_u64().unwrap()).collect()
+    nodes
+        .iter()
+        .map(|n| n["number"].as_u64().unwrap())
+        .collect()
 }
 
 pub fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {

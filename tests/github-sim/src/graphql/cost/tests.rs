@@ -41,7 +41,13 @@ fn githubs_example_costs_what_github_says() {
 #[test]
 fn a_connection_that_is_only_counted_is_free() {
     let query = "{ viewer { repositories(first: 10) { nodes { issues { totalCount } } } } }";
-    assert_eq!(cost(query, json!({})).unwrap(), Cost { requests: 1, nodes: 10 });
+    assert_eq!(
+        cost(query, json!({})).unwrap(),
+        Cost {
+            requests: 1,
+            nodes: 10
+        }
+    );
     assert_eq!(cost("{ viewer { login } }", json!({})).unwrap().points(), 1);
 }
 
@@ -50,26 +56,51 @@ fn a_connection_counts_once_under_one_name_and_twice_under_two() {
     let twice = "{ viewer { ...A ...B } }
         fragment A on User { repositories(first: 10) { totalCount } }
         fragment B on User { repositories(first: 10) { nodes { issues(first: 2) { totalCount } } } }";
-    assert_eq!(cost(twice, json!({})).unwrap(), Cost { requests: 11, nodes: 30 });
+    assert_eq!(
+        cost(twice, json!({})).unwrap(),
+        Cost {
+            requests: 11,
+            nodes: 30
+        }
+    );
     let two = "{ viewer { a: repositories(first: 3) { totalCount } b: repositories(last: 4) { totalCount } } }";
-    assert_eq!(cost(two, json!({})).unwrap(), Cost { requests: 2, nodes: 7 });
+    assert_eq!(
+        cost(two, json!({})).unwrap(),
+        Cost {
+            requests: 2,
+            nodes: 7
+        }
+    );
 }
 
 #[test]
 fn node_ids_multiply_like_a_limit() {
-    let query = "query($ids: [ID!]!) { nodes(ids: $ids) { repositories(first: 50) { totalCount } } }";
+    let query =
+        "query($ids: [ID!]!) { nodes(ids: $ids) { repositories(first: 50) { totalCount } } }";
     let ids = |count: usize| json!({ "ids": vec!["x"; count] });
-    assert_eq!(cost(query, ids(25)).unwrap(), Cost { requests: 25, nodes: 25 + 1_250 });
+    assert_eq!(
+        cost(query, ids(25)).unwrap(),
+        Cost {
+            requests: 25,
+            nodes: 25 + 1_250
+        }
+    );
     let error = cost(query, ids(101)).unwrap_err();
     assert_eq!(error.kind.as_deref(), Some("ARGUMENT_LIMIT"));
-    assert_eq!(error.message, "You may not provide more than 100 node ids; you provided 101.");
+    assert_eq!(
+        error.message,
+        "You may not provide more than 100 node ids; you provided 101."
+    );
 }
 
 #[test]
 fn nodes_need_a_limit_of_at_most_100() {
     let kind = |query: &str| cost(query, json!({})).unwrap_err();
     let missing = kind("{ viewer { repositories { nodes { __typename } } } }");
-    assert_eq!(missing.kind.as_deref(), Some("MISSING_PAGINATION_BOUNDARIES"));
+    assert_eq!(
+        missing.kind.as_deref(),
+        Some("MISSING_PAGINATION_BOUNDARIES")
+    );
     assert_eq!(missing.path, [json!("viewer"), json!("repositories")]);
     let excessive = kind("{ viewer { repositories(first: 101) { totalCount } } }");
     assert_eq!(excessive.kind.as_deref(), Some("EXCESSIVE_PAGINATION"));
@@ -78,7 +109,11 @@ fn nodes_need_a_limit_of_at_most_100() {
         "Requesting 101 records on the `repositories` connection exceeds the `first` limit of 100 records."
     );
     let both = kind("{ viewer { repositories(first: 1, last: 1) { totalCount } } }");
-    assert!(both.message.contains("both `first` and `last`"), "{}", both.message);
+    assert!(
+        both.message.contains("both `first` and `last`"),
+        "{}",
+        both.message
+    );
 }
 
 #[test]
@@ -89,7 +124,10 @@ fn half_a_million_nodes_are_the_most() {
                 labels(first: 100) {{ totalCount }} }} }} }} }} }} }}"
         )
     };
-    assert_eq!(cost(&query(49), json!({})).unwrap().nodes, 100 + 4_900 + 490_000);
+    assert_eq!(
+        cost(&query(49), json!({})).unwrap().nodes,
+        100 + 4_900 + 490_000
+    );
     let error = cost(&query(50), json!({})).unwrap_err();
     assert_eq!(error.kind.as_deref(), Some("MAX_NODE_LIMIT_EXCEEDED"));
     assert_eq!(

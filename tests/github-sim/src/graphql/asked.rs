@@ -1,0 +1,100 @@
+//! What a request asks for by name: for faults and statistics.
+
+use apollo_compiler::ast;
+use apollo_compiler::executable::{ExecutableDocument, Field, Operation};
+use apollo_compiler::response::{JsonMap, JsonValue};
+
+use crate::world::{Located, World};
+
+/// What a request asks for by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// Node ids given to `nodes(ids:)`, in their order.
+    pub(crate) nodes: Vec<String>,
+    /// Node ids given to `node(id:)`.
+    pub(crate) node: Vec<String>,
+    /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
+    pub(crate) pull_requests: Vec<(String, String, u64)>,
+}
+
+/// What the root fields ask for, and whether it is a dry run.
+pub(super) fn asked(
+    document: &ExecutableDocument,
+    operation: &Operation,
+    variables: &JsonMap,
+) -> (Asked, bool) {
+    let value = |field: &Field, name: &str| {
+        let argument = field.specified_argument_by_name(name)?;
+        plain(argument, variables)
+    };
+    let mut asked = Asked::default();
+    let mut dry_run = false;
+    for field in operation.root_fields(document) {
+        let text = |name: &str| Some(value(field, name)?.as_str()?.to_owned());
+        match field.name.as_str() {
+            "nodes" => match value(field, "ids") {
+                Some(JsonValue::Array(ids)) => {
+                    let ids = ids.iter().filter_map(|id| id.as_str());
+                    asked.nodes.extend(ids.map(str::to_owned));
+                }
+                Some(_) | None => asked.nodes.extend(text("ids")),
+            },
+            "node" => asked.node.extend(text("id")),
+            "rateLimit" => {
+                dry_run |= value(field, "dryRun").and_then(|v| v.as_bool()) == Some(true)
+            }
+            "repository" => {
+                for inner in field.selection_set.root_fields(document) {
+                    let number = value(inner, "number").and_then(|v| v.as_u64());
+                    if let (Some(owner), Some(name), Some(number), "pullRequest") =
+                        (text("owner"), text("name"), number, inner.name.as_str())
+                    {
+                        asked.pull_requests.push((owner, name, number));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    (asked, dry_run)
+}
+
+impl Asked {
+    /// The numbers of the pull requests that are asked for as a whole.
+    pub(crate) fn details(&self, world: &World) -> Vec<u64> {
+        let by_id = self.nodes.iter().filter_map(|id| number_of(world, id));
+        let by_number = self.pull_requests.iter().map(|(_, _, number)| *number);
+        by_id.chain(by_number).collect()
+    }
+
+    /// The numbers of all pull requests that are asked for, the owners of further pages included.
+    pub(crate) fn touched(&self, world: &World) -> Vec<u64> {
+        let mut numbers = self.details(world);
+        numbers.extend(self.node.iter().filter_map(|id| number_of(world, id)));
+        numbers
+    }
+}
+
+fn number_of(world: &World, id: &str) -> Option<u64> {
+    match world.locate(id)? {
+        Located::PullRequest(_, number) | Located::Thread(_, number) => Some(number),
+        Located::Repository(_) => None,
+    }
+}
+
+/// An argument's value: a text, a number, a boolean, or a list of them.
+fn plain(value: &ast::Value, variables: &JsonMap) -> Option<JsonValue> {
+    match value {
+        ast::Value::Variable(variable) => variables.get(variable.as_str()).cloned(),
+        ast::Value::String(text) => Some(JsonValue::from(text.as_str())),
+        ast::Value::Boolean(flag) => Some(JsonValue::from(*flag)),
+        ast::Value::Int(number) => Some(JsonValue::from(number.try_to_i32().ok()?)),
+        ast::Value::List(items) => {
+            let items = items.iter().filter_map(|item| plain(item, variables));
+            Some(JsonValue::Array(items.collect()))
+        }
+        ast::Value::Null | ast::Value::Enum(_) | ast::Value::Float(_) | ast::Value::Object(_) => {
+            None
+        }
+    }
+}
