@@ -120,12 +120,41 @@ impl PublishError {
 }
 
 /// The broker's own error behind a client's.
-pub(crate) fn jetstream_error<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> Option<&'a jetstream::Error> {
+pub(crate) fn jetstream_error(
+    error: &(dyn std::error::Error + 'static),
+) -> Option<jetstream::Error> {
+    use jetstream::context::{
+        CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind,
+    };
+    use jetstream::stream::{
+        ConsumerError, ConsumerErrorKind, ConsumerUpdateError, ConsumerUpdateErrorKind,
+    };
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
+        if let Some(found) = error.downcast_ref::<jetstream::Error>() {
+            return Some(found.clone());
+        }
+        // Some errors have it in their kind and not among their causes.
+        if let Some(ConsumerErrorKind::JetStream(found)) =
+            error.downcast_ref::<ConsumerError>().map(ConsumerError::kind)
+        {
+            return Some(found);
+        }
+        if let Some(ConsumerUpdateErrorKind::JetStream(found)) = error
+            .downcast_ref::<ConsumerUpdateError>()
+            .map(ConsumerUpdateError::kind)
+        {
+            return Some(found);
+        }
+        if let Some(GetStreamErrorKind::JetStream(found)) =
+            error.downcast_ref::<GetStreamError>().map(GetStreamError::kind)
+        {
+            return Some(found);
+        }
+        if let Some(CreateStreamErrorKind::JetStream(found)) = error
+            .downcast_ref::<CreateStreamError>()
+            .map(CreateStreamError::kind)
+        {
             return Some(found);
         }
         next = error.source();
@@ -335,6 +364,13 @@ impl Bus {
             mut body,
         } = outgoing;
         let subject = subject.to_string();
+        // The broker drops such a message without a word.
+        if subject.split('.').any(str::is_empty) {
+            return Err(self.failed(PublishError::Refused {
+                source: "a part of the subject is empty".into(),
+                subject,
+            }));
+        }
         if envelope.cause.is_none() {
             envelope.cause = cause.map(str::to_owned);
         }

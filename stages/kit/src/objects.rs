@@ -13,6 +13,9 @@ use tokio::io::AsyncReadExt as _;
 /// older might be removed before the message that names it now.
 const FRESH: Duration = Duration::from_secs(86_400);
 
+/// Bytes of a piece of an object, if the server takes that much.
+const CHUNK: usize = 128 << 10;
+
 /// Stores a body, and returns its name.
 pub(crate) async fn put(
     jetstream: &JetStream,
@@ -32,6 +35,8 @@ pub(crate) async fn put(
     }
     let meta = ObjectMetadata {
         name: name.clone(),
+        // The client's own choice knows nothing of the server's limit.
+        chunk_size: Some(CHUNK.min(jetstream.client().max_payload() / 2)),
         ..ObjectMetadata::default()
     };
     store.put(meta, &mut body.as_ref()).await?;

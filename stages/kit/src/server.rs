@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -341,15 +341,19 @@ async fn stop_leftover(folder: &Path) {
         return;
     };
     // The number may be another process's by now: only one that was started with our file is ours.
-    let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
     let ours = folder.join("nats-server.conf").display().to_string();
-    if !String::from_utf8_lossy(&line).split('\0').any(|arg| arg == ours) {
+    let number = pid.as_raw_nonzero();
+    let runs = || {
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).split('\0').any(|arg| arg == ours)
+    };
+    if !runs() {
         return;
     }
-    tracing::warn!(pid = pid.as_raw_nonzero(), "stopping a nats-server that was left behind");
+    tracing::warn!(pid = number, "stopping a nats-server that was left behind");
     let _ = kill_process(pid, Signal::TERM);
     let deadline = Instant::now() + STOP;
-    while test_kill_process(pid).is_ok() {
+    while runs() {
         if Instant::now() >= deadline {
             let _ = kill_process(pid, Signal::KILL);
         }

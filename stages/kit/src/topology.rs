@@ -1,6 +1,6 @@
 //! The streams, KV buckets and object store that the stages share.
 
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv, object_store};
 use prmirror_proto::subjects::{BUCKET_BODIES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS};
@@ -81,7 +81,7 @@ async fn ensure_stream(
             }
             Ok(())
         }
-        Err(error) if is_missing(&error.kind()) => {
+        Err(error) if is_missing(&error) => {
             let mut config = Config {
                 name: name.to_owned(),
                 retention: if name == STREAM_CHANGES {
@@ -103,9 +103,8 @@ async fn ensure_stream(
     }
 }
 
-fn is_missing(kind: &GetStreamErrorKind) -> bool {
-    matches!(kind, GetStreamErrorKind::JetStream(error)
-        if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+fn is_missing(error: &GetStreamError) -> bool {
+    jetstream_error(error).is_some_and(|error| error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 async fn ensure_bucket(bus: &Bus, bucket: &str) -> Result<(), async_nats::Error> {
@@ -144,7 +143,7 @@ async fn ensure_bodies(bus: &Bus, pipeline: &Pipeline) -> Result<(), async_nats:
             }
             return Ok(());
         }
-        Err(error) if is_missing(&error.kind()) => {}
+        Err(error) if is_missing(&error) => {}
         Err(error) => return Err(error.into()),
     }
     let created = jetstream

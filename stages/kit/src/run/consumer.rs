@@ -39,7 +39,7 @@ impl ConsumerError {
             Some(refusal) if refusal.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Self::NoStream(stream)
             }
-            Some(refusal) if refusal.code() < 500 => Self::Refused(refusal.clone()),
+            Some(refusal) if refusal.code() < 500 => Self::Refused(refusal),
             Some(_) | None => Self::Unavailable(error),
         }
     }

@@ -38,7 +38,7 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
     let mut batches = JoinSet::new();
     while !stop.is_cancelled() {
         let idle = batches.len() < concurrency;
-        let due = queue.due().filter(|_| idle);
+        let due = queue.due(Instant::now()).filter(|_| idle);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -141,9 +141,8 @@ impl Queue {
     }
 
     /// When the next batch is complete, if it needs no more messages for that.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, now: Instant) -> Option<Instant> {
         let oldest = self.messages.front()?;
-        let now = Instant::now();
         Some(if self.is_full() {
             now
         } else {
@@ -153,7 +152,7 @@ impl Queue {
 
     /// The next batch, if it is complete.
     fn take(&mut self, now: Instant) -> Option<Vec<Held>> {
-        if self.due()? > now {
+        if self.due(now)? > now {
             return None;
         }
         let mut batch: Vec<Held> = Vec::new();

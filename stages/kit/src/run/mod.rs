@@ -92,6 +92,7 @@ pub async fn run<S: Stage>(
 
     let mut result = Ok(());
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         Some(ended) = tasks.join_next() => result = Err(ended_early(ended)),
     }
