@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::KeyDataQuery;
+use prmirror_kit::KvError;
 use prmirror_proto::KeyData;
 use prmirror_proto::messages::{InventoryScope, Lane, Source};
 use prmirror_proto::subjects::repository_key;
@@ -89,8 +90,11 @@ impl Detector {
             seen: BTreeMap::new(),
         };
         let first = nothing.advanced(&page.entries, overlap);
-        self.watermarks.create(key, &first).await?;
-        Ok(())
+        match self.watermarks.create(key, &first).await {
+            // The poll and the backfill may both be the first; either's watermark will do.
+            Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn walk_down(

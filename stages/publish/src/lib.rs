@@ -84,7 +84,7 @@ impl Stage for Publish {
                 max_bytes: 32 << 20,
             },
             // A landing that fails because the disk is full succeeds when there is room.
-            max_deliver: -1,
+            max_deliver: i64::MAX,
             ack_wait: Duration::from_secs(60),
             max_ack_pending: 2 * i64::from(self.config.batch),
             ..Input::new(stream, format!("publish-{name}"), filter)

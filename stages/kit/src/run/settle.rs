@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
 use jiff::Timestamp;
-use prmirror_proto::subjects::Subject;
+use prmirror_proto::subjects::{STREAM_QUARANTINE, Subject};
 use prmirror_proto::{Quarantined, RepositoryName};
 use tracing::{debug, info, warn};
 
@@ -50,7 +50,7 @@ pub(super) async fn settle<S: Stage>(
     let acknowledged = join_all(settling.iter().map(|one| async {
         let confirmed = in_hand.settle(&one.held.reply, one.kind).await;
         if !confirmed {
-            debug!(message = one.held.delivery.id(), "not confirmed; it may come again");
+            debug!(id = one.held.delivery.id(), "not confirmed; it may come again");
         }
         confirmed
     }))
@@ -93,12 +93,12 @@ fn count(metrics: &Metrics, outcome: &Outcome) {
 
 fn prepare<S: Stage>(held: Held, outcome: Outcome, run: &str) -> Settling {
     let trace = TraceContext::next(held.delivery.envelope.traceparent.as_deref(), run);
-    let message = held.delivery.id();
+    let id = held.delivery.id();
     let (outgoing, kind) = match outcome {
         Outcome::Emit(outgoing) => (outgoing, AckKind::Ack),
         Outcome::Skip { .. } => (Vec::new(), AckKind::Ack),
         Outcome::Retry { after, reason } => {
-            info!(message, "again in {} ms: {reason}", after.as_millis());
+            info!(id, "again in {} ms: {reason}", after.as_millis());
             (Vec::new(), AckKind::Nak(Some(after)))
         }
         Outcome::Park { code, reason } | Outcome::Reject { code, reason } => {
@@ -119,8 +119,12 @@ fn quarantine<S: Stage>(
     code: String,
     reason: String,
 ) -> (Vec<Outgoing>, AckKind) {
-    let message = delivery.id();
-    warn!(message, pr = delivery.pull_request(), code, "set aside: {reason}");
+    let id = delivery.id();
+    warn!(id, pr = delivery.pull_request(), code, "set aside: {reason}");
+    if delivery.stream == STREAM_QUARANTINE {
+        // It is where it belongs already; an entry about an entry would lead to another.
+        return (Vec::new(), AckKind::Term);
+    }
     let (repository, number) = about(&delivery.subject);
     let quarantined = Quarantined {
         stage: S::NAME.to_owned(),
@@ -138,7 +142,7 @@ fn quarantine<S: Stage>(
         Ok(outgoing) => (vec![outgoing], AckKind::Term),
         Err(error) => {
             // Text and numbers always have a JSON form; if not, the message stays where it is.
-            tracing::error!(message, "cannot be set aside: {error}");
+            tracing::error!(id, "cannot be set aside: {error}");
             (Vec::new(), AckKind::Nak(Some(Duration::from_secs(60))))
         }
     }

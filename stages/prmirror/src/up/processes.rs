@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep_until};
 
 use crate::folder::{DataFolder, program, tail};
@@ -44,6 +44,9 @@ struct Process {
     stage: &'static str,
     instance: u32,
     child: Option<Child>,
+    /// Open as long as we are there: the stage ends when it closes. Apart from the child, because
+    /// waiting for a child closes its input.
+    _input: Option<ChildStdin>,
     started: Instant,
     /// Early deaths in a row.
     deaths: u32,
@@ -86,10 +89,11 @@ impl<'a> Processes<'a> {
 
     /// Starts one instance of a stage.
     pub(crate) fn start(&mut self, stage: &'static str, instance: u32) -> anyhow::Result<()> {
-        let child = self.spawn(stage, instance)?;
+        let mut child = self.spawn(stage, instance)?;
         self.all.push(Process {
             stage,
             instance,
+            _input: child.stdin.take(),
             child: Some(child),
             started: Instant::now(),
             deaths: 0,
@@ -201,12 +205,13 @@ impl<'a> Processes<'a> {
             .iter()
             .position(|process| process.due.is_some_and(|(due, _)| due <= now))?;
         let (stage, instance) = self.all.get(at).map(|p| (p.stage, p.instance))?;
-        let child = match self.spawn(stage, instance) {
+        let mut child = match self.spawn(stage, instance) {
             Ok(child) => child,
             Err(error) => return Some(Ended::GivenUp(format!("{error:#}"))),
         };
         let process = self.all.get_mut(at)?;
         let (_, status) = process.due.take()?;
+        process._input = child.stdin.take();
         process.child = Some(child);
         process.started = now;
         Some(Ended::Restarted {
