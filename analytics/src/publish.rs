@@ -166,9 +166,12 @@ fn link(folder: &Path, name: &str) -> Result<(), DatabaseError> {
     let latest = folder.join("latest");
     let partial = Partial(folder.join(format!(".latest.{}.partial", std::process::id())));
     let linked = fs::remove_file(&partial.0)
-        .or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
+        .or_else(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                Ok(())
+            } else {
+                Err(error)
+            }
         })
         .and_then(|()| std::os::unix::fs::symlink(name, &partial.0));
     linked.map_err(failed("cannot link", &partial.0))?;

@@ -29,6 +29,8 @@ pub struct ReconcileSettings {
     pub backoff_escalated: Duration,
     /// Repairs asked for in one run, the oldest findings first.
     pub max_repairs: u32,
+    /// Pull requests that wait to be fetched anyway: none of these is asked for again.
+    pub under_way: Vec<(RepositoryName, u64)>,
 }
 
 impl Default for ReconcileSettings {
@@ -40,6 +42,7 @@ impl Default for ReconcileSettings {
             backoff_max: Duration::from_secs(15 * 60),
             backoff_escalated: Duration::from_secs(60 * 60),
             max_repairs: 500,
+            under_way: Vec::new(),
         }
     }
 }
@@ -134,6 +137,19 @@ fn stage_settings(
         settings.max_repairs,
         rules.join(", ")
     ))?;
+    connection.execute_batch(
+        "CREATE OR REPLACE TEMPORARY TABLE under_way (repository VARCHAR, number BIGINT)",
+    )?;
+    if !settings.under_way.is_empty() {
+        // Repository names hold letters, digits, `-`, `_` and `.`, so they need no escaping.
+        let rows: Vec<String> = settings
+            .under_way
+            .iter()
+            .map(|(repository, number)| format!("('{repository}', {number})"))
+            .collect();
+        let rows = rows.join(", ");
+        connection.execute_batch(&format!("INSERT INTO under_way VALUES {rows}"))?;
+    }
     Ok(())
 }
 

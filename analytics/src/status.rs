@@ -204,9 +204,9 @@ fn repository(row: &Row<'_>) -> Result<RepositoryStatus, DatabaseError> {
 
 /// A `MAP(VARCHAR, BIGINT)`.
 fn counts(value: Value) -> Result<BTreeMap<String, u64>, DatabaseError> {
-    let json = match crate::value::json(value) {
-        serde_json::Value::Null => return Ok(BTreeMap::new()),
-        json => json,
-    };
+    let json = crate::value::json(value);
+    if json.is_null() {
+        return Ok(BTreeMap::new());
+    }
     Ok(serde_json::from_value(json)?)
 }

@@ -29,6 +29,7 @@ impl World {
                 backoff_max: Duration::from_secs(20),
                 backoff_escalated: Duration::from_secs(3_600),
                 max_repairs: 10,
+                under_way: Vec::new(),
             },
         }
     }

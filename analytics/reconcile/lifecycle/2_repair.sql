@@ -1,4 +1,5 @@
--- Repairs that are due: one a pull request, for its most specific finding. The time to the next
+-- Repairs that are due: one a pull request, for its most specific finding, unless it waits to be
+-- fetched anyway. The time to the next
 -- attempt doubles; after the last attempt the finding is escalated and retried slowly.
 CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
 WITH most_specific AS (
@@ -12,6 +13,7 @@ due AS (
     SELECT most_specific.*
     FROM most_specific
     CROSS JOIN settings
+    ANTI JOIN under_way USING (repository, number)
     WHERE next_attempt_at <= settings.now
     ORDER BY opened_at, id
     LIMIT (SELECT max_repairs FROM settings)

@@ -78,24 +78,31 @@ impl Checks {
         }
     }
 
-    /// Makes these the current ones of the pull requests in `landing_keys`. What was current and is
-    /// not among them becomes history, from the time at which the new content was observed; so this
-    /// comes after the observations are written.
-    pub(super) fn write(self, connection: &Connection) -> Result<(), DatabaseError> {
-        self.landing.stage(connection)?;
-        connection.execute_batch(
-            "INSERT INTO check_runs
-             SELECT check_runs.* REPLACE (observations.content_observed_at AS superseded_at)
-             FROM check_runs
-             JOIN landing_keys USING (repository, number)
-             JOIN pull_request_observations AS observations USING (repository, number)
-             ANTI JOIN landing_checks USING (repository, number, head_ref_oid, id)
-             WHERE superseded_at IS NULL;
+    /// Makes these the current ones. What was current of the pull requests in `landing_keys`, if any
+    /// are `replaced`, and is not among them becomes history, from the time at which the new content
+    /// was observed; so this comes after the observations are written.
+    pub(super) fn write(
+        self,
+        connection: &Connection,
+        replaced: bool,
+    ) -> Result<(), DatabaseError> {
+        if replaced {
+            self.landing.stage(connection)?;
+            connection.execute_batch(
+                "INSERT INTO check_runs
+                 SELECT check_runs.* REPLACE (observations.content_observed_at AS superseded_at)
+                 FROM check_runs
+                 JOIN landing_keys USING (repository, number)
+                 JOIN pull_request_observations AS observations USING (repository, number)
+                 ANTI JOIN landing_checks USING (repository, number, head_ref_oid, id)
+                 WHERE superseded_at IS NULL;
 
-             DELETE FROM check_runs USING landing_keys AS keys
-             WHERE check_runs.repository = keys.repository AND check_runs.number = keys.number
-               AND superseded_at IS NULL;",
-        )?;
+                 DELETE FROM check_runs USING landing_keys AS keys
+                 WHERE check_runs.repository = keys.repository
+                   AND check_runs.number = keys.number
+                   AND superseded_at IS NULL;",
+            )?;
+        }
         self.rows.append(connection)
     }
 }

@@ -275,8 +275,12 @@ impl Contents {
         }
     }
 
-    /// Replaces the content of the pull requests in `landing_keys` by these rows.
-    pub(super) fn write(self, connection: &Connection) -> Result<(), DatabaseError> {
+    /// Writes these rows; the pull requests in `landing_keys`, if any are `replaced`, have others.
+    pub(super) fn write(
+        self,
+        connection: &Connection,
+        replaced: bool,
+    ) -> Result<(), DatabaseError> {
         let tables = [
             (&CONTENTS, self.contents),
             (&COLLECTIONS, self.collections),
@@ -293,7 +297,9 @@ impl Contents {
             (&CLOSING_ISSUES, self.closing_issues),
         ];
         for (shape, rows) in tables {
-            delete_keyed(connection, shape.table)?;
+            if replaced {
+                delete_keyed(connection, shape.table)?;
+            }
             rows.append(connection)?;
         }
         Ok(())

@@ -94,14 +94,20 @@ fn land_entries(
             }
         }
     }
-    set_keys(connection, newest.keys())?;
-    for (key, observed_at) in known(connection)? {
-        if newest.get(&key).is_some_and(|(at, _, _)| *at < observed_at) {
-            newest.remove(&key);
+    // Only what is there is deleted: a first list finds nothing, and need not look.
+    let mut replaced = Vec::new();
+    if set_keys(connection, newest.keys())? {
+        for (key, observed_at) in known(connection)? {
+            if newest.get(&key).is_some_and(|(at, _, _)| *at < observed_at) {
+                newest.remove(&key);
+            } else {
+                replaced.push(key);
+            }
         }
     }
-    set_keys(connection, newest.keys())?;
-    delete_keyed(connection, SHAPE.table)?;
+    if set_keys(connection, &replaced)? {
+        delete_keyed(connection, SHAPE.table)?;
+    }
     let mut rows = Rows::new(&SHAPE);
     for (key, (_, page, entry)) in &newest {
         push(&mut rows, key, page, entry);

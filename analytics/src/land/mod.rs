@@ -56,16 +56,20 @@ impl Key {
     }
 }
 
-/// Makes `landing_keys` of these.
+/// Makes `landing_keys` of these; `false` when there are none, and nothing to delete by them.
 fn set_keys<'a>(
     connection: &Connection,
     keys: impl IntoIterator<Item = &'a Key>,
-) -> Result<(), DatabaseError> {
+) -> Result<bool, DatabaseError> {
     let mut rows = Rows::new(&LANDING_KEYS);
     for key in keys {
         key.push(&mut rows);
     }
-    rows.stage(connection)
+    let any = rows.len() > 0;
+    if any {
+        rows.stage(connection)?;
+    }
+    Ok(any)
 }
 
 /// Deletes a table's rows of the pull requests in `landing_keys`.
@@ -141,6 +145,12 @@ fn land_changesets(
             .collect::<BTreeSet<_>>(),
     )?;
     let mut states = state::read(connection)?;
+    let known: BTreeSet<Key> = states.keys().cloned().collect();
+    let with_content: BTreeSet<Key> = states
+        .iter()
+        .filter(|(_, state)| state.has_content())
+        .map(|(key, _)| key.clone())
+        .collect();
     let mut touched = BTreeSet::new();
     // Of several contents of one pull request, the newest alone is written.
     let mut contents: BTreeMap<&Key, &Changeset> = BTreeMap::new();
@@ -156,18 +166,28 @@ fn land_changesets(
             state::Effect::None => landed.older += 1,
         }
     }
-    set_keys(connection, &touched)?;
-    state::write(connection, &states, &touched, landed_at)?;
-    write_contents(connection, &contents, landed_at)?;
+    // Only what is there is deleted: a backfill finds nothing, and need not look.
+    let replaced = set_keys(connection, known.intersection(&touched))?;
+    state::write(connection, &states, &touched, replaced, landed_at)?;
+    let replaced = set_keys(
+        connection,
+        contents
+            .keys()
+            .copied()
+            .filter(|key| with_content.contains(*key)),
+    )?;
+    write_contents(connection, &contents, replaced, landed_at)?;
     landed.pull_requests = contents.len();
     logs::land_versions(connection, changesets, landed_at)?;
     landed.events = logs::land_events(connection, changesets, landed_at)?;
     Ok(())
 }
 
+/// Writes contents; `replaced` tells whether `landing_keys` holds any of them.
 fn write_contents(
     connection: &Connection,
     contents: &BTreeMap<&Key, &Changeset>,
+    replaced: bool,
     landed_at: i64,
 ) -> Result<(), DatabaseError> {
     let mut rows = content::Contents::new();
@@ -181,9 +201,8 @@ fn write_contents(
             repositories.insert(&key.repository, &pull_request.repository_id);
         }
     }
-    set_keys(connection, contents.keys().copied())?;
-    rows.write(connection)?;
-    checks.write(connection)?;
+    rows.write(connection, replaced)?;
+    checks.write(connection, replaced)?;
     add_repositories(connection, &repositories, landed_at)
 }
 

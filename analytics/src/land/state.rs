@@ -78,6 +78,11 @@ pub(super) enum Effect {
 }
 
 impl State {
+    /// Whether there is content: rows of it that another content replaces.
+    pub(super) const fn has_content(&self) -> bool {
+        self.content.is_some()
+    }
+
     pub(super) fn fold(&mut self, changeset: &Changeset) -> Effect {
         let observed_at = micros(changeset.observed_at);
         match (changeset.kind, changeset.snapshot.as_deref()) {
@@ -273,14 +278,18 @@ pub(super) fn read(connection: &Connection) -> Result<BTreeMap<Key, State>, Data
     Ok(states)
 }
 
-/// Replaces the states of the pull requests in `landing_keys`.
+/// Writes the states of the `touched` pull requests; those in `landing_keys`, if any are `replaced`,
+/// have one already.
 pub(super) fn write(
     connection: &Connection,
     states: &BTreeMap<Key, State>,
     touched: &BTreeSet<Key>,
+    replaced: bool,
     landed_at: i64,
 ) -> Result<(), DatabaseError> {
-    super::delete_keyed(connection, SHAPE.table)?;
+    if replaced {
+        super::delete_keyed(connection, SHAPE.table)?;
+    }
     let mut rows = Rows::new(&SHAPE);
     for key in touched {
         if let Some(state) = states.get(key) {

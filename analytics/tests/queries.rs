@@ -1,0 +1,143 @@
+//! The example queries in `queries/`: each answers what its first line says.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{STREAM, at, batch, changeset, checks, pull_request};
+use prmirror_analytics::{Database, Limits, Record};
+use prmirror_proto::messages::ChangesetKind;
+use prmirror_proto::{Collection, PullRequest};
+
+/// Number 1 is reviewed and gets another label, 2 waits unreviewed with failing CI that was run
+/// again, 3 was merged two hours after it was opened.
+fn database() -> Database {
+    let first = pull_request(1, 1);
+    let second = pull_request(1, 2);
+    let mut waiting = pull_request(2, 1);
+    waiting.reviews = Collection::complete(Vec::new());
+    waiting.review_threads.nodes[0].is_resolved = true;
+    let mut failing = waiting.clone();
+    failing.checks = Some(checks(2, 2, "FAILURE"));
+    let mut merged = pull_request(3, 1);
+    merged.state = "MERGED".into();
+    merged.created_at = at(0);
+    merged.merged_at = Some(at(7_200));
+    merged.merged_by = Some("hubot".into());
+    let record =
+        |kind, seen: &PullRequest, seconds| Record::Changeset(changeset(kind, seen, at(seconds)));
+    let mut database = Database::in_memory().unwrap();
+    for (sequence, records) in [
+        (
+            1,
+            vec![
+                record(ChangesetKind::New, &first, 10),
+                record(ChangesetKind::New, &waiting, 10),
+            ],
+        ),
+        (
+            3,
+            vec![
+                record(ChangesetKind::Changed, &second, 20),
+                record(ChangesetKind::Changed, &failing, 20),
+            ],
+        ),
+        (5, vec![record(ChangesetKind::New, &merged, 30)]),
+    ] {
+        database
+            .land_at(&batch(STREAM, sequence, records), at(40))
+            .unwrap();
+    }
+    database
+}
+
+#[test]
+fn every_query_answers_as_told() {
+    let expected = BTreeMap::from([
+        (
+            "as_of",
+            vec![
+                r#"["octo/mirror",1,"OPEN","Change 1, revision 1",["revision-1"]]"#,
+                r#"["octo/mirror",2,"OPEN","Change 2, revision 1",["revision-1"]]"#,
+            ],
+        ),
+        (
+            "failing_ci",
+            vec![
+                r#"["octo/mirror",2,"Change 2, revision 1",["build","lint"],"2026-03-01T11:59:50Z"]"#,
+            ],
+        ),
+        ("how_fresh", vec![r#"["poll",5,25.0,35.0,35.0]"#]),
+        (
+            "label_spans",
+            vec![r#"["revision-1",3,1.99]"#, r#"["revision-2",1,0.99]"#],
+        ),
+        (
+            "oldest_without_review",
+            vec![
+                r#"[2,"Change 2, revision 1","octocat","2026-03-01T11:58:20Z","https://github.com/octo/mirror/pull/2"]"#,
+            ],
+        ),
+        (
+            "reruns",
+            vec![
+                r#"["octo/mirror","build",2,true,["SUCCESS","FAILURE"]]"#,
+                r#"["octo/mirror","lint",2,true,["SUCCESS","FAILURE"]]"#,
+            ],
+        ),
+        (
+            "reviewer_load",
+            vec![r#"["octo/reviewers",0,2]"#, r#"["hubot",2,0]"#],
+        ),
+        ("time_to_merge", vec![r#"["2026-03-01",1,2.0]"#]),
+        (
+            "unresolved_threads",
+            vec![r#"["octo/mirror",1,"Change 1, revision 2",1,["src/lib.rs"]]"#],
+        ),
+    ]);
+    let reader = database().reader().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("queries");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let sql = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            sql.starts_with("-- "),
+            "{} tells what it is for",
+            path.display()
+        );
+        // As a person asks it: with the semicolon.
+        let table = reader.query(&sql, &Limits::default()).unwrap();
+        let rows: Vec<String> = table
+            .rows
+            .into_iter()
+            .map(|row| serde_json::Value::Array(row).to_string())
+            .collect();
+        found.insert(path.file_stem().unwrap().to_str().unwrap().to_owned(), rows);
+    }
+    let expected: BTreeMap<String, Vec<String>> = expected
+        .into_iter()
+        .map(|(name, rows)| {
+            (
+                name.to_owned(),
+                rows.into_iter().map(str::to_owned).collect(),
+            )
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn people_are_whoever_appears() {
+    let database = database();
+    assert_eq!(
+        common::rows(
+            &database,
+            "SELECT login, pull_requests, merges, reviews, comments, commits, assignments FROM people ORDER BY login"
+        ),
+        [r#"["hubot",0,1,2,0,0,3]"#, r#"["octocat",3,0,0,9,3,0]"#]
+    );
+}
