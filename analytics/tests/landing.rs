@@ -1,6 +1,6 @@
 //! What landing leaves in the tables.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

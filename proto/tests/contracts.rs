@@ -33,9 +33,7 @@ fn samples() -> Vec<(&'static str, Value)> {
         "source": "poll", "lane": "realtime", "noticed_at": "2024-10-15T19:00:05Z",
         "changed_at": "2024-10-15T19:00:00Z", "request": "change:realtime:octo-org/octo.repo#7:seen:0"
     });
-    let list = |nodes: Value| {
-        json!({"total": nodes.as_array().unwrap().len(), "completeness": "complete", "nodes": nodes})
-    };
+    let list = |nodes: Value| json!({"total": nodes.as_array().unwrap().len(), "completeness": "complete", "nodes": nodes});
     let comment = json!({
         "id": "IC_1", "body": "Hello 👋", "author": null, "created_at": "2024-10-15T18:00:00Z",
         "updated_at": null, "reply_to": null
@@ -93,58 +91,85 @@ fn samples() -> Vec<(&'static str, Value)> {
         "data": {"kind": "labeled", "label": "awaiting-CI"}
     });
     vec![
-        (ChangeRequest::KIND, json!({
-            "repository": repository, "number": 7, "id": "PR_7", "lane": "realtime", "source": "poll",
-            "basis": "seen:0", "reason": "poll saw updatedAt 2024-10-15T19:00:00Z",
-            "noticed_at": "2024-10-15T19:00:05Z", "changed_at": "2024-10-15T19:00:00Z", "seen": key_data
-        })),
-        (InventoryPage::KIND, json!({
-            "repository": repository, "source": "sweep", "scope": "open", "scan": "sweep-open-1",
-            "scan_started_at": "2024-10-15T19:00:00Z", "page": 0, "last": true, "total_count": 1,
-            "observed_at": "2024-10-15T19:00:01Z", "entries": [key_data]
-        })),
-        (Fetched::KIND, json!({
-            "repository": repository, "number": 7, "observed_at": "2024-10-15T19:00:06Z",
-            "received_at": "2024-10-15T19:00:07Z", "provenance": provenance,
-            "outcome": {"answered": {"pull_request": {"id": "PR_7", "number": 7},
-                "pages": [{"connection": "timelineItems", "parent": null, "body": {"nodes": []}}],
-                "errors": [{"type": "FORBIDDEN", "message": "no", "path": "nodes/0/milestone"}]}}
-        })),
-        (Valid::KIND, json!({
-            "repository": repository, "number": 7, "observed_at": "2024-10-15T19:00:06Z",
-            "provenance": provenance, "notes": ["validate-torn"],
-            "observation": {"observation": "present", "snapshot": snapshot}
-        })),
-        (Changeset::KIND, json!({
-            "repository": repository, "number": 7, "kind": "changed",
-            "observed_at": "2024-10-15T19:00:06Z", "provenance": provenance,
-            "version": "0f", "previous": "0e", "snapshot": snapshot, "events": [event]
-        })),
-        (CloudEvent::KIND, json!({
-            "specversion": "1.0", "id": "ba7816bf8f01cfea414140de5dae2223",
-            "source": "https://github.com/octo-org/octo.repo",
-            "type": "dev.prmirror.pull_request.labeled.v1", "subject": "octo-org/octo.repo#7",
-            "time": "2024-10-15T19:00:00Z", "datacontenttype": "application/json",
-            "repository": repository, "number": 7, "observedat": "2024-10-15T19:00:06Z",
-            "actor": "octocat", "data": {"kind": "labeled", "label": "awaiting-CI"}
-        })),
-        (Finding::KIND, json!({
-            "id": "missing:octo-org/octo.repo#7", "rule": "missing", "severity": "warning",
-            "repository": repository, "number": 7, "node_id": "PR_7", "reason": "listed, not landed",
-            "opened_at": "2024-10-15T19:00:06Z", "changed_at": null, "attempt": 1
-        })),
-        (Quarantined::KIND, json!({
-            "stage": "validate", "code": "validate-shape", "reason": "missing field `id`",
-            "repository": repository, "number": 7, "original_subject": "pr.fetched.octo-org.octo=2Erepo.7",
-            "original_headers": {"Nats-Msg-Id": "fetched:1"}, "original_body": "e30=",
-            "deliveries": 1, "quarantined_at": "2024-10-15T19:00:08Z"
-        })),
-        (ApiCost::KIND, json!({
-            "id": "0f", "stage": "fetch-pr", "repository": repository, "lane": "bulk",
-            "operation": "PullRequestsById", "token": "ba7816bf", "sent_at": "2024-10-15T19:00:06Z",
-            "elapsed_ms": 900, "points": 3, "remaining": 4997, "limit": 5000,
-            "reset_at": "2024-10-15T20:00:00Z", "bytes": 123456, "pull_requests": 25, "outcome": "ok"
-        })),
+        (
+            ChangeRequest::KIND,
+            json!({
+                "repository": repository, "number": 7, "id": "PR_7", "lane": "realtime", "source": "poll",
+                "basis": "seen:0", "reason": "poll saw updatedAt 2024-10-15T19:00:00Z",
+                "noticed_at": "2024-10-15T19:00:05Z", "changed_at": "2024-10-15T19:00:00Z", "seen": key_data
+            }),
+        ),
+        (
+            InventoryPage::KIND,
+            json!({
+                "repository": repository, "source": "sweep", "scope": "open", "scan": "sweep-open-1",
+                "scan_started_at": "2024-10-15T19:00:00Z", "page": 0, "last": true, "total_count": 1,
+                "observed_at": "2024-10-15T19:00:01Z", "entries": [key_data]
+            }),
+        ),
+        (
+            Fetched::KIND,
+            json!({
+                "repository": repository, "number": 7, "observed_at": "2024-10-15T19:00:06Z",
+                "received_at": "2024-10-15T19:00:07Z", "provenance": provenance,
+                "outcome": {"answered": {"pull_request": {"id": "PR_7", "number": 7},
+                    "pages": [{"connection": "timelineItems", "parent": null, "body": {"nodes": []}}],
+                    "errors": [{"type": "FORBIDDEN", "message": "no", "path": "nodes/0/milestone"}]}}
+            }),
+        ),
+        (
+            Valid::KIND,
+            json!({
+                "repository": repository, "number": 7, "observed_at": "2024-10-15T19:00:06Z",
+                "provenance": provenance, "notes": ["validate-torn"],
+                "observation": {"observation": "present", "snapshot": snapshot}
+            }),
+        ),
+        (
+            Changeset::KIND,
+            json!({
+                "repository": repository, "number": 7, "kind": "changed",
+                "observed_at": "2024-10-15T19:00:06Z", "provenance": provenance,
+                "version": "0f", "previous": "0e", "snapshot": snapshot, "events": [event]
+            }),
+        ),
+        (
+            CloudEvent::KIND,
+            json!({
+                "specversion": "1.0", "id": "ba7816bf8f01cfea414140de5dae2223",
+                "source": "https://github.com/octo-org/octo.repo",
+                "type": "dev.prmirror.pull_request.labeled.v1", "subject": "octo-org/octo.repo#7",
+                "time": "2024-10-15T19:00:00Z", "datacontenttype": "application/json",
+                "repository": repository, "number": 7, "observedat": "2024-10-15T19:00:06Z",
+                "actor": "octocat", "data": {"kind": "labeled", "label": "awaiting-CI"}
+            }),
+        ),
+        (
+            Finding::KIND,
+            json!({
+                "id": "missing:octo-org/octo.repo#7", "rule": "missing", "severity": "warning",
+                "repository": repository, "number": 7, "node_id": "PR_7", "reason": "listed, not landed",
+                "opened_at": "2024-10-15T19:00:06Z", "changed_at": null, "attempt": 1
+            }),
+        ),
+        (
+            Quarantined::KIND,
+            json!({
+                "stage": "validate", "code": "validate-shape", "reason": "missing field `id`",
+                "repository": repository, "number": 7, "original_subject": "pr.fetched.octo-org.octo=2Erepo.7",
+                "original_headers": {"Nats-Msg-Id": "fetched:1"}, "original_body": "e30=",
+                "deliveries": 1, "quarantined_at": "2024-10-15T19:00:08Z"
+            }),
+        ),
+        (
+            ApiCost::KIND,
+            json!({
+                "id": "0f", "stage": "fetch-pr", "repository": repository, "lane": "bulk",
+                "operation": "PullRequestsById", "token": "ba7816bf", "sent_at": "2024-10-15T19:00:06Z",
+                "elapsed_ms": 900, "points": 3, "remaining": 4997, "limit": 5000,
+                "reset_at": "2024-10-15T20:00:00Z", "bytes": 123456, "pull_requests": 25, "outcome": "ok"
+            }),
+        ),
     ]
 }
 
@@ -162,7 +187,11 @@ fn contract<M: Message + JsonSchema>() {
         fs::write(&file, &schema).unwrap();
     }
     let kept = fs::read_to_string(&file).unwrap_or_default();
-    assert!(kept == schema, "{} is out of date: PRMIRROR_BLESS=1", file.display());
+    assert!(
+        kept == schema,
+        "{} is out of date: PRMIRROR_BLESS=1",
+        file.display()
+    );
 
     // The sample is what the type writes: nothing in it is ignored, nothing is left out.
     let value = sample(M::KIND);
@@ -204,7 +233,10 @@ fn contract<M: Message + JsonSchema>() {
     assert!(envelope::decode::<M>(&other, &encoded.body).is_err());
     for cut in [0, 1, encoded.body.len() / 2, encoded.body.len() - 1] {
         let body = encoded.body.get(..cut).unwrap();
-        assert!(envelope::decode::<M>(&encoded.envelope, body).is_err(), "cut at {cut}");
+        assert!(
+            envelope::decode::<M>(&encoded.envelope, body).is_err(),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -223,12 +255,18 @@ fn every_message_keeps_its_contract() {
 
 #[test]
 fn no_schema_or_fixture_is_left_over() {
-    let kinds: BTreeSet<String> = samples().iter().map(|(kind, _)| (*kind).to_owned()).collect();
+    let kinds: BTreeSet<String> = samples()
+        .iter()
+        .map(|(kind, _)| (*kind).to_owned())
+        .collect();
     for place in ["schemas", "fixtures"] {
         for entry in fs::read_dir(folder(place)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let kind = name.split(".v").next().unwrap().to_owned();
-            assert!(kinds.contains(&kind), "{place}/{name} belongs to no message");
+            assert!(
+                kinds.contains(&kind),
+                "{place}/{name} belongs to no message"
+            );
         }
     }
 }

@@ -124,16 +124,14 @@ impl FetchPr {
                     reason,
                 }
             }
-            Class::Operator => match error {
-                // A token can be replaced while everything waits.
-                Error::Unauthorized { .. } => Outcome::Retry {
-                    after: Duration::from_secs(30),
-                    reason,
-                },
-                _ => Outcome::Park {
-                    code: error.code().to_owned(),
-                    reason,
-                },
+            // A token can be replaced while everything waits.
+            Class::Operator if matches!(error, Error::Unauthorized { .. }) => Outcome::Retry {
+                after: Duration::from_secs(30),
+                reason,
+            },
+            Class::Operator => Outcome::Park {
+                code: error.code().to_owned(),
+                reason,
             },
         }
     }

@@ -135,8 +135,9 @@ pub(crate) fn jetstream_error(
             return Some(found.clone());
         }
         // Some errors have it in their kind and not among their causes.
-        if let Some(ConsumerErrorKind::JetStream(found)) =
-            error.downcast_ref::<ConsumerError>().map(ConsumerError::kind)
+        if let Some(ConsumerErrorKind::JetStream(found)) = error
+            .downcast_ref::<ConsumerError>()
+            .map(ConsumerError::kind)
         {
             return Some(found);
         }
@@ -146,8 +147,9 @@ pub(crate) fn jetstream_error(
         {
             return Some(found);
         }
-        if let Some(GetStreamErrorKind::JetStream(found)) =
-            error.downcast_ref::<GetStreamError>().map(GetStreamError::kind)
+        if let Some(GetStreamErrorKind::JetStream(found)) = error
+            .downcast_ref::<GetStreamError>()
+            .map(GetStreamError::kind)
         {
             return Some(found);
         }
@@ -463,7 +465,9 @@ fn observe(event: &Event, connected: &watch::Sender<u64>) {
             connected.send_modify(|count| *count += 1);
             info!("connected to NATS");
         }
-        Event::Disconnected => warn!("the connection to NATS is lost; trying again until it is back"),
+        Event::Disconnected => {
+            warn!("the connection to NATS is lost; trying again until it is back")
+        }
         Event::SlowConsumer(_) => warn!("NATS messages came faster than they were read: {event}"),
         Event::ServerError(error) => warn!("the NATS server says: {error}"),
         Event::LameDuckMode | Event::Draining | Event::Closed | Event::ClientError(_) => {

@@ -57,7 +57,12 @@ pub struct CommonArgs {
     #[arg(long, value_enum, default_value = "human")]
     pub log: LogFormat,
     /// Where what is kept on disk is kept
-    #[arg(long, value_name = "DIR", env = "PRMIRROR_DATA", default_value = ".prmirror")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "PRMIRROR_DATA",
+        default_value = ".prmirror"
+    )]
     pub data: PathBuf,
     /// End when standard input is closed: whoever started this process is gone then
     #[arg(long, hide = true)]

@@ -53,11 +53,15 @@ impl Delivery {
     #[must_use]
     pub fn pull_request(&self) -> Option<String> {
         match self.subject.parse::<Subject>().ok()? {
-            Subject::Changes { repository, number, .. }
+            Subject::Changes {
+                repository, number, ..
+            }
             | Subject::Fetched { repository, number }
             | Subject::Valid { repository, number }
             | Subject::Changesets { repository, number }
-            | Subject::Events { repository, number, .. } => Some(format!("{repository}#{number}")),
+            | Subject::Events {
+                repository, number, ..
+            } => Some(format!("{repository}#{number}")),
             Subject::Inventory { .. }
             | Subject::Quarantine { .. }
             | Subject::Findings { .. }

@@ -55,7 +55,10 @@ pub(crate) async fn serve(
                 std::future::ready(if health.is_up() {
                     (StatusCode::OK, "up\n")
                 } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, "not connected and consuming\n")
+                    (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "not connected and consuming\n",
+                    )
                 })
             }),
         );
@@ -86,7 +89,10 @@ mod tests {
             ("localhost:80", "no address"),
             ("99999", "no address"),
         ] {
-            assert!(parse_listen(text).is_err_and(|e| e.contains(complaint)), "{text}");
+            assert!(
+                parse_listen(text).is_err_and(|e| e.contains(complaint)),
+                "{text}"
+            );
         }
     }
 }

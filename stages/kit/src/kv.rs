@@ -171,7 +171,9 @@ impl Kv {
     pub async fn keys(&self) -> Result<Vec<String>, KvError> {
         let failed = |error: async_nats::Error| self.unavailable("(keys)", error);
         let keys = self.store.keys().await.map_err(|e| failed(e.into()))?;
-        keys.map_err(|error| failed(error.into())).try_collect().await
+        keys.map_err(|error| failed(error.into()))
+            .try_collect()
+            .await
     }
 
     /// All keys that begin with `prefix`, and their values, by key.

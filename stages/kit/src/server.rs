@@ -248,8 +248,8 @@ impl Server {
         loop {
             let ended = server.child.try_wait().map_err(unusable(&config.program))?;
             if ended.is_some() || Instant::now() >= deadline {
-                let reason = last_error(&log, logged)
-                    .unwrap_or_else(|| format!("see {}", log.display()));
+                let reason =
+                    last_error(&log, logged).unwrap_or_else(|| format!("see {}", log.display()));
                 return Err(ServerError::Start { reason });
             }
             if let Some((port, greeting)) = greet(folder, pid).await {
@@ -345,7 +345,9 @@ async fn stop_leftover(folder: &Path) {
     let number = pid.as_raw_nonzero();
     let runs = || {
         let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line).split('\0').any(|arg| arg == ours)
+        String::from_utf8_lossy(&line)
+            .split('\0')
+            .any(|arg| arg == ours)
     };
     if !runs() {
         return;
@@ -370,7 +372,10 @@ async fn greet(folder: &Path, pid: u32) -> Option<(u16, Greeting)> {
     let mut line = String::new();
     let mut reader = BufReader::new(stream);
     let read = reader.read_line(&mut line);
-    tokio::time::timeout(Duration::from_secs(1), read).await.ok()?.ok()?;
+    tokio::time::timeout(Duration::from_secs(1), read)
+        .await
+        .ok()?
+        .ok()?;
     let greeting = serde_json::from_str(line.trim().strip_prefix("INFO ")?).ok()?;
     Some((port, greeting))
 }

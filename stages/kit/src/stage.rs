@@ -55,7 +55,11 @@ pub struct Input {
 impl Input {
     /// An input with the usual settings: single messages in order, 30 s, 5 deliveries.
     #[must_use]
-    pub fn new(stream: &'static str, durable: impl Into<String>, filter: impl Into<String>) -> Self {
+    pub fn new(
+        stream: &'static str,
+        durable: impl Into<String>,
+        filter: impl Into<String>,
+    ) -> Self {
         Self {
             stream,
             durable: durable.into(),

@@ -31,18 +31,24 @@ pub async fn ensure_topology(bus: &Bus, pipeline: &Pipeline) -> Result<(), Topol
             name: name.to_owned(),
             source,
         };
-        ensure_stream(bus, pipeline, name, subjects).await.map_err(named)?;
+        ensure_stream(bus, pipeline, name, subjects)
+            .await
+            .map_err(named)?;
     }
     for bucket in KV_BUCKETS {
-        ensure_bucket(bus, bucket).await.map_err(|source| TopologyError {
-            name: bucket.to_owned(),
-            source,
-        })?;
+        ensure_bucket(bus, bucket)
+            .await
+            .map_err(|source| TopologyError {
+                name: bucket.to_owned(),
+                source,
+            })?;
     }
-    ensure_bodies(bus, pipeline).await.map_err(|source| TopologyError {
-        name: BUCKET_BODIES.to_owned(),
-        source,
-    })
+    ensure_bodies(bus, pipeline)
+        .await
+        .map_err(|source| TopologyError {
+            name: BUCKET_BODIES.to_owned(),
+            source,
+        })
 }
 
 /// Fills in what the pipeline says about the stream.
@@ -77,7 +83,10 @@ async fn ensure_stream(
             configure(&mut wanted, pipeline, name, subjects);
             if wanted != *present {
                 jetstream.update_stream(&wanted).await?;
-                info!(stream = name, "changed the stream's settings to those of the pipeline");
+                info!(
+                    stream = name,
+                    "changed the stream's settings to those of the pipeline"
+                );
             }
             Ok(())
         }

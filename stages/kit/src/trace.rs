@@ -20,10 +20,7 @@ impl TraceContext {
     /// Reads `00-<trace id>-<span id>-<flags>`; anything else is no context, as the standard asks.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let hex = |part: &str, length: usize| {
-            part.len() == length
-                && part
-                    .bytes()
-                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            part.len() == length && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
         let mut parts = text.splitn(5, '-');
         let (version, trace_id, span_id, flags) =
@@ -66,7 +63,11 @@ impl TraceContext {
 
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace_id, self.span_id, self.flags)
+        write!(
+            f,
+            "00-{}-{}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
     }
 }
 
@@ -107,7 +108,10 @@ mod tests {
         }
         let later = SAMPLE.replacen("00", "01", 1) + "-more";
         assert!(TraceContext::parse(&later).is_some());
-        let (a, b) = (TraceContext::next(None, "run"), TraceContext::next(None, "run"));
+        let (a, b) = (
+            TraceContext::next(None, "run"),
+            TraceContext::next(None, "run"),
+        );
         assert_ne!(a.trace_id(), b.trace_id());
         assert!(TraceContext::parse(&a.to_string()).is_some());
     }

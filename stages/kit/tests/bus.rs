@@ -22,15 +22,27 @@ async fn confirmations_tell_place_and_repetition() {
     let bus = server.bus().await;
     let first = bus.publish(outgoing(&finding(1)), None).await.unwrap();
     let again = bus.publish(outgoing(&finding(1)), None).await.unwrap();
-    let next = bus.publish(outgoing(&finding(2)).with_cause("a cause"), Some("another")).await.unwrap();
+    let next = bus
+        .publish(outgoing(&finding(2)).with_cause("a cause"), Some("another"))
+        .await
+        .unwrap();
     assert_eq!((first.sequence, first.duplicate), (1, false));
     assert_eq!((again.sequence, again.duplicate), (1, true));
     assert_eq!((next.sequence, next.duplicate), (2, false));
     let messages = stored(&bus, STREAM_FINDINGS).await;
     assert_eq!(messages[1].envelope.cause.as_deref(), Some("a cause"));
     let state = bus.stream_state(STREAM_FINDINGS).await.unwrap();
-    assert_eq!((state.first_sequence, state.last_sequence, state.messages), (1, 2, 2));
-    assert!(bus.stream_state("NO_SUCH").await.unwrap_err().to_string().contains("NO_SUCH"));
+    assert_eq!(
+        (state.first_sequence, state.last_sequence, state.messages),
+        (1, 2, 2)
+    );
+    assert!(
+        bus.stream_state("NO_SUCH")
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("NO_SUCH")
+    );
 }
 
 #[tokio::test]
@@ -43,7 +55,10 @@ async fn many_are_published_in_order() {
     let sequences: Vec<u64> = receipts.iter().map(|receipt| receipt.sequence).collect();
     assert_eq!(sequences, (1..=3_000).collect::<Vec<u64>>());
     let found = stored(&bus, STREAM_FINDINGS).await;
-    let found: Vec<String> = found.into_iter().map(|m| m.envelope.message_id.unwrap()).collect();
+    let found: Vec<String> = found
+        .into_iter()
+        .map(|m| m.envelope.message_id.unwrap())
+        .collect();
     assert_eq!(found, ids);
 }
 
@@ -97,7 +112,11 @@ async fn the_topology_is_made_once_and_changed_where_it_differs() {
         assert_eq!(config.max_age, Duration::from_secs(2 * 86_400), "{name}");
         assert_eq!(config.max_bytes, bytes, "{name}");
     }
-    assert_eq!(stored(&bus, STREAM_FINDINGS).await.len(), 1, "messages stay");
+    assert_eq!(
+        stored(&bus, STREAM_FINDINGS).await.len(),
+        1,
+        "messages stay"
+    );
     // A limit that is taken back is gone again.
     ensure_topology(&bus, &Pipeline::default()).await.unwrap();
     let stream = js.get_stream(STREAM_FETCHED).await.unwrap();
@@ -127,7 +146,10 @@ async fn kv_values_are_typed_and_compared() {
     // What is escaped by `subjects` is a key.
     let large = "x".repeat(100_000);
     kv.put("o.r=2Ed.7", &large).await.unwrap();
-    assert_eq!(kv.get::<String>("o.r=2Ed.7").await.unwrap().unwrap().value, large);
+    assert_eq!(
+        kv.get::<String>("o.r=2Ed.7").await.unwrap().unwrap().value,
+        large
+    );
     kv.put("p.q", &"else").await.unwrap();
     kv.put("p.gone", &"else").await.unwrap();
     kv.delete("p.gone").await.unwrap();
@@ -217,7 +239,10 @@ async fn a_port_in_use_is_said_in_words() {
         ..config(folder.path())
     };
     let error = Server::start(&config).await.unwrap_err();
-    assert!(error.to_string().contains("address already in use"), "{error}");
+    assert!(
+        error.to_string().contains("address already in use"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -268,5 +293,8 @@ async fn what_is_no_server_is_told() {
         ..config
     };
     let error = Server::start(&config).await.unwrap_err();
-    assert!(error.to_string().contains("/nowhere/nats-server"), "{error}");
+    assert!(
+        error.to_string().contains("/nowhere/nats-server"),
+        "{error}"
+    );
 }

@@ -15,7 +15,10 @@ use tokio::process::{Child, ChildStderr, Command};
 /// Cargo builds examples together with the tests, in a folder beside theirs.
 fn echo() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().with_file_name("examples").join("echo")
+    test.parent()
+        .unwrap()
+        .with_file_name("examples")
+        .join("echo")
 }
 
 struct Process {
@@ -98,7 +101,14 @@ async fn a_stage_runs_until_it_is_told_to_end() {
 async fn metrics_and_health_are_served_when_asked_for() {
     let server = NatsServer::start().await;
     let _bus = server.bus().await;
-    let mut process = start(&["--nats", &server.url(), "--metrics-listen", "0", "--log", "json"]);
+    let mut process = start(&[
+        "--nats",
+        &server.url(),
+        "--metrics-listen",
+        "0",
+        "--log",
+        "json",
+    ]);
     let line = process.logged("serving").await;
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let address = line["fields"]["address"].as_str().unwrap().to_owned();
@@ -112,7 +122,10 @@ async fn metrics_and_health_are_served_when_asked_for() {
     };
     assert!(health.ends_with("up\n"), "{health}");
     let metrics = get(&address, "/metrics").await;
-    assert!(metrics.contains("prmirror_up{stage=\"echo\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("prmirror_up{stage=\"echo\"} 1"),
+        "{metrics}"
+    );
     drop(server);
     loop {
         let answer = get(&address, "/healthz").await;
@@ -139,7 +152,10 @@ async fn what_cannot_be_used_is_said_and_ends_with_2() {
     std::fs::write(file.path(), "[detect]\npol = \"30s\"\n").unwrap();
     let path = file.path().display().to_string();
     for (args, words) in [
-        (vec!["--config", path.as_str()], vec![path.as_str(), "pol", "line 2"]),
+        (
+            vec!["--config", path.as_str()],
+            vec![path.as_str(), "pol", "line 2"],
+        ),
         (vec!["--config", "/nowhere.toml"], vec!["/nowhere.toml"]),
         (vec!["--metrics-listen", "0.0.0.0:80"], vec!["127.0.0.1"]),
         (vec!["--log", "loud"], vec!["human"]),

@@ -135,7 +135,9 @@ async fn batches_are_filled_and_in_order() {
 async fn batches_are_bounded_in_bytes() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
-    let messages = (0..6).map(|n| outgoing(&large_finding(n, 100_000))).collect();
+    let messages = (0..6)
+        .map(|n| outgoing(&large_finding(n, 100_000)))
+        .collect();
     bus.publish_all(messages, None).await.unwrap();
     let sizes: Arc<Mutex<Vec<usize>>> = Arc::default();
     let input = Input {
@@ -149,7 +151,10 @@ async fn batches_are_bounded_in_bytes() {
     let stage = Deciding::new(input, {
         let sizes = Arc::clone(&sizes);
         move |batch| {
-            sizes.lock().unwrap().push(batch.iter().map(|d| d.body.len()).sum());
+            sizes
+                .lock()
+                .unwrap()
+                .push(batch.iter().map(|d| d.body.len()).sum());
             std::future::ready(done(&batch))
         }
     });
@@ -158,7 +163,10 @@ async fn batches_are_bounded_in_bytes() {
     settled(&bus, 6).await;
     running.stop().await.unwrap();
     let sizes = sizes.lock().unwrap();
-    assert!(sizes.len() >= 3 && sizes.iter().all(|size| *size <= 200_000), "{sizes:?}");
+    assert!(
+        sizes.len() >= 3 && sizes.iter().all(|size| *size <= 200_000),
+        "{sizes:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,19 +211,25 @@ async fn work_may_take_longer_than_the_broker_waits() {
     send(&bus, 0..3).await;
     let calls = Arc::new(AtomicUsize::new(0));
     let ack_wait = Duration::from_secs(1);
-    let stage = Deciding::new(Input { ack_wait, ..input() }, {
-        let calls = Arc::clone(&calls);
-        move |batch| {
-            let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
-            async move {
-                // Only the first takes long; those behind it wait in hand just as long.
-                if first {
-                    tokio::time::sleep(3 * ack_wait).await;
+    let stage = Deciding::new(
+        Input {
+            ack_wait,
+            ..input()
+        },
+        {
+            let calls = Arc::clone(&calls);
+            move |batch| {
+                let first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+                async move {
+                    // Only the first takes long; those behind it wait in hand just as long.
+                    if first {
+                        tokio::time::sleep(3 * ack_wait).await;
+                    }
+                    done(&batch)
                 }
-                done(&batch)
             }
-        }
-    });
+        },
+    );
     let (setup, _data) = new_setup(&bus);
     let running = Running::start(setup, stage);
     settled(&bus, 3).await;
@@ -247,12 +261,20 @@ async fn what_does_not_end_is_given_back_at_the_deadline() {
     .await;
     let begun = Instant::now();
     running.stop().await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     // The next process has them long before the broker loses patience, which takes 30 s.
     let (setup, _data) = new_setup(&bus);
     let running = Running::start(setup, Requester::default());
     settled(&bus, 3).await;
-    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(stored(&bus, STREAM_CHANGES).await.len(), 3);
     running.stop().await.unwrap();
 }
@@ -297,7 +319,9 @@ async fn messages_without_an_envelope_are_set_aside() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     let js = bus.jetstream();
-    let ack = js.publish("pr.findings.o.r.bare", "no header at all".into()).await;
+    let ack = js
+        .publish("pr.findings.o.r.bare", "no header at all".into())
+        .await;
     ack.unwrap().await.unwrap();
     send(&bus, 0..1).await;
     let (setup, _data) = new_setup(&bus);
@@ -329,9 +353,7 @@ async fn a_stage_that_miscounts_is_told_apart_from_its_messages() {
         ..input()
     };
     // Right for one message, wrong for several: all are handled in the end.
-    let stage = Deciding::new(input, |batch| {
-        std::future::ready(done(&batch[..1]))
-    });
+    let stage = Deciding::new(input, |batch| std::future::ready(done(&batch[..1])));
     let (setup, _data) = new_setup(&bus);
     let running = Running::start(setup, stage);
     settled(&bus, 4).await;
@@ -381,7 +403,9 @@ async fn bodies_beyond_the_broker_s_limit_travel_by_the_object_store() {
     let stage = Deciding::new(input(), {
         let seen = Arc::clone(&seen);
         move |batch| {
-            seen.lock().unwrap().extend(batch.iter().map(|d| d.decode::<Finding>().unwrap()));
+            seen.lock()
+                .unwrap()
+                .extend(batch.iter().map(|d| d.decode::<Finding>().unwrap()));
             std::future::ready(done(&batch))
         }
     });
@@ -392,7 +416,11 @@ async fn bodies_beyond_the_broker_s_limit_travel_by_the_object_store() {
 
     // One whose object is gone is set aside when waiting for it does not help.
     let name = raw[0].envelope.body_object.clone().unwrap();
-    let store = bus.jetstream().get_object_store("prmirror_bodies").await.unwrap();
+    let store = bus
+        .jetstream()
+        .get_object_store("prmirror_bodies")
+        .await
+        .unwrap();
     let lost = large_finding(2, 1_000_000);
     running.stop().await.unwrap();
     bus.publish(outgoing(&lost), None).await.unwrap();
@@ -401,9 +429,13 @@ async fn bodies_beyond_the_broker_s_limit_travel_by_the_object_store() {
     assert_ne!(name, lost_name);
     store.delete(&lost_name).await.unwrap();
     let (setup, _data) = new_setup(&bus);
-    let stage = Deciding::new(Input { max_deliver: 2, ..input() }, |batch| {
-        std::future::ready(done(&batch))
-    });
+    let stage = Deciding::new(
+        Input {
+            max_deliver: 2,
+            ..input()
+        },
+        |batch| std::future::ready(done(&batch)),
+    );
     let running = Running::start(setup, stage);
     settled(&bus, 2).await;
     running.stop().await.unwrap();
@@ -423,7 +455,10 @@ async fn results_carry_cause_run_and_trace() {
     let running = Running::start(setup, Requester::default());
     settled(&bus, 1).await;
     running.stop().await.unwrap();
-    let (cause, effect) = (stored(&bus, STREAM_FINDINGS).await, stored(&bus, STREAM_CHANGES).await);
+    let (cause, effect) = (
+        stored(&bus, STREAM_FINDINGS).await,
+        stored(&bus, STREAM_CHANGES).await,
+    );
     let (cause, effect) = (&cause[0].envelope, &effect[0].envelope);
     assert_eq!(effect.cause, cause.message_id);
     assert_eq!(effect.run.as_deref(), Some(run.as_str()));
@@ -444,10 +479,18 @@ async fn a_position_behind_the_consumer_s_makes_it_anew() {
     let seen: Arc<Mutex<Vec<u64>>> = Arc::default();
     let stage = |start_after| {
         let seen = Arc::clone(&seen);
-        Deciding::new(Input { start_after, ..input() }, move |batch| {
-            seen.lock().unwrap().extend(batch.iter().map(|d| d.stream_sequence));
-            std::future::ready(done(&batch))
-        })
+        Deciding::new(
+            Input {
+                start_after,
+                ..input()
+            },
+            move |batch| {
+                seen.lock()
+                    .unwrap()
+                    .extend(batch.iter().map(|d| d.stream_sequence));
+                std::future::ready(done(&batch))
+            },
+        )
     };
     for (start_after, expected) in [
         // Nothing kept yet: from the beginning.
@@ -474,7 +517,11 @@ async fn a_position_behind_the_consumer_s_makes_it_anew() {
         assert_eq!(*seen.lock().unwrap(), expected, "{start_after:?}");
         let labels = [("durable", "requester")];
         let recreated = metrics.value(Metric::ConsumersRecreated, &labels);
-        assert_eq!(recreated, i64::from(start_after == Some(4)), "{start_after:?}");
+        assert_eq!(
+            recreated,
+            i64::from(start_after == Some(4)),
+            "{start_after:?}"
+        );
     }
 }
 
@@ -485,9 +532,13 @@ async fn a_consumer_with_other_settings_is_changed() {
     send(&bus, 0..2).await;
     for ack_wait in [Duration::from_secs(30), Duration::from_secs(7)] {
         let (setup, _data) = new_setup(&bus);
-        let stage = Deciding::new(Input { ack_wait, ..input() }, |batch| {
-            std::future::ready(done(&batch))
-        });
+        let stage = Deciding::new(
+            Input {
+                ack_wait,
+                ..input()
+            },
+            |batch| std::future::ready(done(&batch)),
+        );
         let running = Running::start(setup, stage);
         settled(&bus, 2).await;
         eventually_equal("the setting", &ack_wait, || async {
@@ -496,7 +547,10 @@ async fn a_consumer_with_other_settings_is_changed() {
         .await;
         let metrics = running.setup.context.metrics.clone();
         running.stop().await.unwrap();
-        assert_eq!(metrics.value(Metric::ConsumersRecreated, &[("durable", "requester")]), 0);
+        assert_eq!(
+            metrics.value(Metric::ConsumersRecreated, &[("durable", "requester")]),
+            0
+        );
     }
 }
 
@@ -508,7 +562,10 @@ async fn a_stream_that_does_not_exist_is_said_in_words() {
     let error = Running::start(setup, Requester::default());
     eventually("the end", || async { (!error.is_running()).then_some(()) }).await;
     let error = error.stop().await.unwrap_err();
-    assert!(error.contains("PR_FINDINGS") && error.contains("prmirror up"), "{error}");
+    assert!(
+        error.contains("PR_FINDINGS") && error.contains("prmirror up"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -522,10 +579,16 @@ async fn a_failing_task_ends_the_stage() {
             Err::<(), _>("the disk is full")
         });
         let running = Running::start(setup, Requester::default());
-        eventually("the end", || async { (!running.is_running()).then_some(()) }).await;
+        eventually("the end", || async {
+            (!running.is_running()).then_some(())
+        })
+        .await;
         let error = running.stop().await.unwrap_err();
         let expected = if panics { "panicked" } else { "disk is full" };
-        assert!(error.contains("writer") && error.contains(expected), "{error}");
+        assert!(
+            error.contains("writer") && error.contains(expected),
+            "{error}"
+        );
     }
 }
 
@@ -534,7 +597,9 @@ async fn a_failing_task_ends_the_stage() {
 async fn a_work_queue_that_lost_its_end_is_read_on() {
     let mut server = NatsServer::start().await;
     let bus = server.bus().await;
-    let messages = server.folder().join(format!("store/jetstream/$G/streams/{STREAM_CHANGES}/msgs"));
+    let messages = server
+        .folder()
+        .join(format!("store/jetstream/$G/streams/{STREAM_CHANGES}/msgs"));
     // The stream's files as they were before anything was written.
     server.stop().await;
     let before = tempfile::tempdir().unwrap();
@@ -555,8 +620,10 @@ async fn a_work_queue_that_lost_its_end_is_read_on() {
         bus.publish_all(requests(0..5), None).await.ok()
     })
     .await;
-    eventually_equal("five are handled", &5, || async { stored(&bus, STREAM_FINDINGS).await.len() })
-        .await;
+    eventually_equal("five are handled", &5, || async {
+        stored(&bus, STREAM_FINDINGS).await.len()
+    })
+    .await;
     server.kill9().await;
     std::fs::remove_dir_all(&messages).unwrap();
     copy(before.path(), &messages);

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use prmirror_analytics::{ReconcileSettings, Reconciled};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken, Outgoing};
+use prmirror_proto::RepositoryName;
+use prmirror_proto::subjects::{STREAM_CHANGES, Subject};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -51,7 +54,11 @@ pub async fn reconcile_once(
     bus: &Bus,
     pipeline: &Pipeline,
 ) -> anyhow::Result<Reconciled> {
-    let reconciled = writer.reconcile(settings(pipeline)).await?;
+    let settings = ReconcileSettings {
+        under_way: under_way(bus).await?,
+        ..settings(pipeline)
+    };
+    let reconciled = writer.reconcile(settings).await?;
     let outgoing = reconciled
         .repairs
         .iter()
@@ -66,6 +73,22 @@ pub async fn reconcile_once(
         );
     }
     Ok(reconciled)
+}
+
+/// Pull requests with a change request that no fetch has answered yet.
+async fn under_way(bus: &Bus) -> anyhow::Result<Vec<(RepositoryName, u64)>> {
+    let stream = bus.jetstream().get_stream_no_info(STREAM_CHANGES).await?;
+    let mut subjects = stream.info_with_subjects("pr.changes.>").await?;
+    let mut found = Vec::new();
+    while let Some((subject, _)) = subjects.try_next().await? {
+        if let Ok(Subject::Changes {
+            repository, number, ..
+        }) = subject.parse()
+        {
+            found.push((repository, number));
+        }
+    }
+    Ok(found)
 }
 
 impl Upkeep {

@@ -134,7 +134,10 @@ impl Pipeline {
         for repository in &self.repositories {
             // GitHub compares names without regard to case.
             if !seen.insert(repository.name.to_string().to_lowercase()) {
-                return Err(format!("repositories: `{}` is listed twice", repository.name));
+                return Err(format!(
+                    "repositories: `{}` is listed twice",
+                    repository.name
+                ));
             }
         }
         for (name, stage) in &self.stages {
@@ -149,30 +152,57 @@ impl Pipeline {
             } else {
                 64
             };
-            within(&format!("stages.{name}.instances"), stage.instances.into(), 1, most)?;
+            within(
+                &format!("stages.{name}.instances"),
+                stage.instances.into(),
+                1,
+                most,
+            )?;
         }
         self.streams.check()?;
         let (github, fetch) = (&self.github, &self.fetch);
         // GitHub's own bound of `first:`.
         within("github.page_size", github.page_size.into(), 1, 100)?;
         within("github.max_in_flight", github.max_in_flight.into(), 1, 100)?;
-        within("detect.backfill_page", self.detect.backfill_page.into(), 1, 100)?;
+        within(
+            "detect.backfill_page",
+            self.detect.backfill_page.into(),
+            1,
+            100,
+        )?;
         within("fetch.batch", fetch.batch.into(), 1, 100)?;
         within("fetch.page", fetch.page.into(), 1, 100)?;
-        within("fetch.thread_comments", fetch.thread_comments.into(), 1, 100)?;
+        within(
+            "fetch.thread_comments",
+            fetch.thread_comments.into(),
+            1,
+            100,
+        )?;
         within("fetch.max_attempts", fetch.max_attempts.into(), 1, 100)?;
         within("fetch.concurrency", fetch.concurrency.into(), 1, 64)?;
         within("publish.batch", self.publish.batch.into(), 1, 10_000)?;
         within("publish.threads", self.publish.threads.into(), 1, 256)?;
-        within("reconcile.max_attempts", self.reconcile.max_attempts.into(), 1, 1_000)?;
+        within(
+            "reconcile.max_attempts",
+            self.reconcile.max_attempts.into(),
+            1,
+            1_000,
+        )?;
         // The server's own bounds: below, bodies cannot be sent; above, it warns and slows down.
-        within("nats.max_payload", self.nats.max_payload, 64 << 10, 64 << 20)?;
+        within(
+            "nats.max_payload",
+            self.nats.max_payload,
+            64 << 10,
+            64 << 20,
+        )?;
         for (key, url) in [
             ("github.api_url", Some(&github.api_url)),
             ("nats.url", self.nats.url.as_ref()),
         ] {
             if url.is_some_and(|url| !url.contains("://")) {
-                return Err(format!("{key}: write the URL with its scheme, such as https://host"));
+                return Err(format!(
+                    "{key}: write the URL with its scheme, such as https://host"
+                ));
             }
         }
         Ok(())

@@ -18,14 +18,21 @@ fn the_annotated_file_says_the_defaults() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipeline.toml");
     let pipeline = Pipeline::load(&path).unwrap();
     for (name, _) in prmirror_proto::subjects::STREAM_SUBJECTS {
-        assert!(pipeline.streams.0.contains_key(name), "{name} is not described");
+        assert!(
+            pipeline.streams.0.contains_key(name),
+            "{name} is not described"
+        );
     }
     for name in pipeline.streams.0.keys() {
         let limits = Pipeline::default().streams.limits(name);
         assert_eq!(pipeline.streams.limits(name), limits, "{name}");
     }
     for name in STAGES {
-        assert_eq!(pipeline.stages.get(name), Some(&StageConfig::default()), "{name}");
+        assert_eq!(
+            pipeline.stages.get(name),
+            Some(&StageConfig::default()),
+            "{name}"
+        );
     }
     let others = Pipeline {
         streams: Streams::default(),
@@ -40,7 +47,15 @@ fn every_key_is_described_in_the_annotated_file() {
     // The keys of each section, as the parser lists them when it meets one that it does not know.
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipeline.toml");
     let text = std::fs::read_to_string(path).unwrap();
-    for section in ["nats", "github", "detect", "fetch", "validate", "publish", "reconcile"] {
+    for section in [
+        "nats",
+        "github",
+        "detect",
+        "fetch",
+        "validate",
+        "publish",
+        "reconcile",
+    ] {
         let complaint = refused(&format!("[{section}]\nno_such_key = 1"));
         let (_, expected) = complaint.split_once("expected").expect(&complaint);
         let mut keys = expected.split('`').skip(1).step_by(2).peekable();
@@ -61,20 +76,44 @@ fn errors_name_the_key_the_line_and_what_is_allowed() {
         ("[detect]\npol = \"30s\"", &["line 2", "pol", "poll"][..]),
         ("[detct]", &["line 1", "detct", "detect"]),
         ("[detect]\npoll = 30", &["line 2", "poll", "\"30s\""]),
-        ("[detect]\npoll = \"soon\"", &["line 2", "poll", "soon", "30s"]),
-        ("[nats]\nmax_payload = \"8M\"", &["line 2", "max_payload", "8MiB"]),
-        ("[nats]\nmax_payload = \"1GiB\"", &["nats.max_payload", "67108864"]),
+        (
+            "[detect]\npoll = \"soon\"",
+            &["line 2", "poll", "soon", "30s"],
+        ),
+        (
+            "[nats]\nmax_payload = \"8M\"",
+            &["line 2", "max_payload", "8MiB"],
+        ),
+        (
+            "[nats]\nmax_payload = \"1GiB\"",
+            &["nats.max_payload", "67108864"],
+        ),
         ("[fetch]\nbatch = 0", &["fetch.batch", "1 to 100"]),
         ("[fetch]\nbatch = \"many\"", &["line 2", "batch"]),
         ("[stages.fetch]\n", &["stages.fetch", "fetch-pr"]),
-        ("[stages.publish]\ninstances = 2", &["stages.publish.instances", "1 to 1"]),
+        (
+            "[stages.publish]\ninstances = 2",
+            &["stages.publish.instances", "1 to 1"],
+        ),
         ("[streams.PR_FETCHE]\n", &["PR_FETCHE", "PR_FETCHED"]),
-        ("[streams.PR_FETCHED]\nmax_age = \"1m\"", &["PR_FETCHED", "duplicate_window"]),
+        (
+            "[streams.PR_FETCHED]\nmax_age = \"1m\"",
+            &["PR_FETCHED", "duplicate_window"],
+        ),
         ("repositories = [\"mathlib4\"]", &["line 1", "owner/name"]),
-        ("[[repositories]]\nname = \"o/r\"\nprio = 1", &["line 3", "prio", "priority"]),
-        ("[[repositories]]\nname = \"o/r\"\npriority = \"top\"", &["line 3", "top", "high"]),
+        (
+            "[[repositories]]\nname = \"o/r\"\nprio = 1",
+            &["line 3", "prio", "priority"],
+        ),
+        (
+            "[[repositories]]\nname = \"o/r\"\npriority = \"top\"",
+            &["line 3", "top", "high"],
+        ),
         ("repositories = [\"o/r\", \"O/R\"]", &["O/R", "twice"]),
-        ("[github]\napi_url = \"api.github.com\"", &["github.api_url", "https://"]),
+        (
+            "[github]\napi_url = \"api.github.com\"",
+            &["github.api_url", "https://"],
+        ),
         ("[nats\n", &["line 1"]),
     ] {
         let error = refused(text);
@@ -97,7 +136,10 @@ fn repositories_are_names_or_tables() {
         .into_iter()
         .map(|r| (r.name.to_string(), r.priority))
         .collect();
-    let expected = [("o/a".to_owned(), Priority::Normal), ("o/b".to_owned(), Priority::High)];
+    let expected = [
+        ("o/a".to_owned(), Priority::Normal),
+        ("o/b".to_owned(), Priority::High),
+    ];
     assert_eq!(found, expected);
     let tables = Pipeline::parse("[[repositories]]\nname = \"o/a\"", "x").unwrap();
     assert_eq!(tables.repositories.len(), 1);
@@ -106,5 +148,8 @@ fn repositories_are_names_or_tables() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Pipeline::load(Path::new("/nowhere/pipeline.toml")).unwrap_err();
-    assert!(error.to_string().contains("/nowhere/pipeline.toml"), "{error}");
+    assert!(
+        error.to_string().contains("/nowhere/pipeline.toml"),
+        "{error}"
+    );
 }

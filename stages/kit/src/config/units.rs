@@ -11,7 +11,9 @@ use serde::de::{Deserializer, Error, Visitor};
 /// In words, when the text is anything else or too large.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || {
-        format!("`{text}` is no duration: write a number and a unit, such as 200ms, 30s, 2m, 1h30m or 30d")
+        format!(
+            "`{text}` is no duration: write a number and a unit, such as 200ms, 30s, 2m, 1h30m or 30d"
+        )
     };
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
@@ -48,7 +50,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// In words, when the text is anything else or too large.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("`{text}` is no size: write a number and a unit, such as 512KiB, 8MiB, 2GiB or 500MB")
+        format!(
+            "`{text}` is no size: write a number and a unit, such as 512KiB, 8MiB, 2GiB or 500MB"
+        )
     };
     let (number, unit) = split_number(text.trim()).ok_or_else(wrong)?;
     let factor: u64 = match unit.trim() {
@@ -96,7 +100,9 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::E
     })
 }
 
-pub(super) fn maybe_duration<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn maybe_duration<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(d).map(Some)
 }
 
@@ -118,20 +124,56 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_written() {
-        for (text, seconds) in [("30s", 30.0), ("200ms", 0.2), ("1h30m", 5400.0), ("30d", 2_592_000.0), ("1h 5s", 3605.0)] {
-            assert_eq!(parse_duration(text).unwrap().as_secs_f64(), seconds, "{text}");
+        for (text, seconds) in [
+            ("30s", 30.0),
+            ("200ms", 0.2),
+            ("1h30m", 5400.0),
+            ("30d", 2_592_000.0),
+            ("1h 5s", 3605.0),
+        ] {
+            assert_eq!(
+                parse_duration(text).unwrap().as_secs_f64(),
+                seconds,
+                "{text}"
+            );
         }
-        for wrong in ["", "30", "s", "-1s", "1.5h", "3 s", "1w", "99999999999999999999s", "9999999999999999d"] {
-            assert!(parse_duration(wrong).unwrap_err().contains("30s"), "{wrong}");
+        for wrong in [
+            "",
+            "30",
+            "s",
+            "-1s",
+            "1.5h",
+            "3 s",
+            "1w",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
+            assert!(
+                parse_duration(wrong).unwrap_err().contains("30s"),
+                "{wrong}"
+            );
         }
     }
 
     #[test]
     fn sizes_are_read_as_written() {
-        for (text, size) in [("8MiB", 8 << 20), ("500KB", 500_000), ("2 GiB", 2 << 30), ("0B", 0)] {
+        for (text, size) in [
+            ("8MiB", 8 << 20),
+            ("500KB", 500_000),
+            ("2 GiB", 2 << 30),
+            ("0B", 0),
+        ] {
             assert_eq!(parse_bytes(text).unwrap(), size, "{text}");
         }
-        for wrong in ["", "8", "MiB", "8M", "8mib", "-8MiB", "18446744073709551615KB"] {
+        for wrong in [
+            "",
+            "8",
+            "MiB",
+            "8M",
+            "8mib",
+            "-8MiB",
+            "18446744073709551615KB",
+        ] {
             assert!(parse_bytes(wrong).unwrap_err().contains("8MiB"), "{wrong}");
         }
     }

@@ -89,7 +89,11 @@ pub(crate) async fn ensure(
             stream = input.stream,
             "making the consumer anew: {reason}"
         );
-        metrics.add(Metric::ConsumersRecreated, &[("durable", &input.durable)], 1);
+        metrics.add(
+            Metric::ConsumersRecreated,
+            &[("durable", &input.durable)],
+            1,
+        );
         let deleted = jetstream.delete_consumer_from_stream(&input.durable, input.stream);
         deleted.await.map_err(|error| failed(error.into()))?;
         return create(bus, input, last).await;
@@ -103,7 +107,9 @@ pub(crate) async fn ensure(
     if wanted == present {
         return Ok(consumer);
     }
-    let updated = jetstream.update_consumer_on_stream(wanted, input.stream).await;
+    let updated = jetstream
+        .update_consumer_on_stream(wanted, input.stream)
+        .await;
     let updated = updated.map_err(|error| failed(error.into()))?;
     info!(durable = input.durable, "changed the consumer's settings");
     Ok(updated)

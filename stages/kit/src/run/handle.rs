@@ -57,7 +57,7 @@ fn span_of<S: Stage>(batch: &[Held]) -> Span {
         stage = S::NAME,
         messages = batch.len(),
         pr = tracing::field::Empty,
-        message = tracing::field::Empty,
+        id = tracing::field::Empty,
         cause = tracing::field::Empty,
         trace = tracing::field::Empty,
     );
@@ -74,7 +74,7 @@ fn span_of<S: Stage>(batch: &[Held]) -> Span {
         if let Some(trace) = trace.and_then(TraceContext::parse) {
             span.record("trace", trace.trace_id());
         }
-        span.record("message", delivery.id());
+        span.record("id", delivery.id());
     }
     span
 }
@@ -172,7 +172,10 @@ async fn call<S: Stage>(
     match ended {
         Ok(outcomes) if outcomes.len() == count => Ok(outcomes),
         Ok(outcomes) => {
-            let reason = format!("the stage gave {} outcomes for {count} deliveries", outcomes.len());
+            let reason = format!(
+                "the stage gave {} outcomes for {count} deliveries",
+                outcomes.len()
+            );
             error!("{reason}");
             Err(Failure {
                 code: CODE_WRONG_OUTCOMES,

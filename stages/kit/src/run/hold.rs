@@ -125,7 +125,10 @@ impl InHand {
     /// Gives a message back at once, without waiting.
     pub(super) async fn give_back(&self, reply: &str) {
         self.replies().remove(reply);
-        let _ = self.client.publish(reply.to_owned(), AckKind::Nak(None).into()).await;
+        let _ = self
+            .client
+            .publish(reply.to_owned(), AckKind::Nak(None).into())
+            .await;
     }
 
     /// Gives everything back that is still in hand.

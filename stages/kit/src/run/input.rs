@@ -160,7 +160,9 @@ impl Queue {
         while let Some(next) = self.messages.front() {
             let fits = batch.len() < self.bounds.max_count.max(1)
                 && bytes + next.size() <= self.bounds.max_bytes;
-            if !(batch.is_empty() || fits && !self.is_suspect(next) && !self.is_suspect(&batch[0])) {
+            let first = batch.first();
+            let apart = self.is_suspect(next) || first.is_some_and(|first| self.is_suspect(first));
+            if first.is_some() && (apart || !fits) {
                 break;
             }
             let Some(next) = self.messages.pop_front() else {

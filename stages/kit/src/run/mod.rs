@@ -11,6 +11,7 @@ mod settle;
 mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -55,7 +56,7 @@ struct Shared<S> {
 /// A lost connection is no error: the stage waits for it to come back.
 ///
 /// # Errors
-/// When a consumer cannot be set up at the start.
+/// When the broker refuses a consumer at the start.
 pub async fn run<S: Stage>(
     stage: Arc<S>,
     bus: Bus,
@@ -70,14 +71,11 @@ pub async fn run<S: Stage>(
         context,
     });
     let inputs = shared.stage.inputs();
-    let metrics = &shared.context.metrics;
     for input in &inputs {
-        let made = consumer::ensure(&shared.bus, input, consumer::When::Start, metrics).await;
-        made.map_err(|error| RunError::Consumer {
-            stream: input.stream,
-            durable: input.durable.clone(),
-            reason: error.to_string(),
-        })?;
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            made = start(&shared, input) => made?,
+        }
     }
     // Ends with the shutdown, or with the first task that ends by itself.
     let stop = shutdown.child_token();
@@ -106,6 +104,31 @@ pub async fn run<S: Stage>(
     monitor.abort();
     info!("stopped");
     result
+}
+
+/// Sets the input's consumer up, waiting for a broker that does not answer.
+async fn start<S: Stage>(shared: &Shared<S>, input: &Input) -> Result<(), RunError> {
+    let metrics = &shared.context.metrics;
+    let mut said = false;
+    loop {
+        match consumer::ensure(&shared.bus, input, consumer::When::Start, metrics).await {
+            Ok(_) => return Ok(()),
+            Err(failure) if failure.is_final() => {
+                return Err(RunError::Consumer {
+                    stream: input.stream,
+                    durable: input.durable.clone(),
+                    reason: failure.to_string(),
+                });
+            }
+            Err(failure) => {
+                if !said {
+                    warn!(durable = input.durable, "waiting for the broker: {failure}");
+                }
+                said = true;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
 }
 
 fn ended_early(ended: Result<(), tokio::task::JoinError>) -> RunError {
@@ -148,8 +171,14 @@ async fn monitor<S: Stage>(shared: Arc<Shared<S>>, stop: CancellationToken) {
 fn look_failed(input: &Input, failure: &ConsumerError) {
     // The reader of the input says so when it matters.
     if failure.is_final() {
-        warn!(durable = input.durable, "the consumer is not as it should be: {failure}");
+        warn!(
+            durable = input.durable,
+            "the consumer is not as it should be: {failure}"
+        );
     } else {
-        tracing::debug!(durable = input.durable, "cannot look at the consumer: {failure}");
+        tracing::debug!(
+            durable = input.durable,
+            "cannot look at the consumer: {failure}"
+        );
     }
 }

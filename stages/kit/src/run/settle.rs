@@ -50,7 +50,10 @@ pub(super) async fn settle<S: Stage>(
     let acknowledged = join_all(settling.iter().map(|one| async {
         let confirmed = in_hand.settle(&one.held.reply, one.kind).await;
         if !confirmed {
-            debug!(id = one.held.delivery.id(), "not confirmed; it may come again");
+            debug!(
+                id = one.held.delivery.id(),
+                "not confirmed; it may come again"
+            );
         }
         confirmed
     }))
@@ -70,7 +73,10 @@ fn last_word(outcome: Outcome, delivery: &Delivery, input: &Input) -> Outcome {
     match outcome {
         Outcome::Retry { reason, .. } if delivery.delivered >= input.max_deliver => Outcome::Park {
             code: CODE_RETRIES_EXHAUSTED.to_owned(),
-            reason: format!("tried {} times; the last time: {reason}", delivery.delivered),
+            reason: format!(
+                "tried {} times; the last time: {reason}",
+                delivery.delivered
+            ),
         },
         other @ (Outcome::Emit(_)
         | Outcome::Skip { .. }
@@ -120,7 +126,12 @@ fn quarantine<S: Stage>(
     reason: String,
 ) -> (Vec<Outgoing>, AckKind) {
     let id = delivery.id();
-    warn!(id, pr = delivery.pull_request(), code, "set aside: {reason}");
+    warn!(
+        id,
+        pr = delivery.pull_request(),
+        code,
+        "set aside: {reason}"
+    );
     if delivery.stream == STREAM_QUARANTINE {
         // It is where it belongs already; an entry about an entry would lead to another.
         return (Vec::new(), AckKind::Term);

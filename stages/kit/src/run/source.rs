@@ -57,7 +57,10 @@ impl<S: Stage> Reader<S> {
                     "lost the consumer, trying again: {reason}"
                 );
             } else {
-                debug!(durable = self.input.durable, attempt, "still lost: {reason}");
+                debug!(
+                    durable = self.input.durable,
+                    attempt, "still lost: {reason}"
+                );
             }
             outage = Some(attempt);
             let backoff = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
@@ -118,11 +121,17 @@ impl<S: Stage> Reader<S> {
     /// Takes a message in hand and passes it on.
     fn keep(&self, message: Message, credit: Option<OwnedSemaphorePermit>) {
         let Some(held) = Held::new(&self.shared.bus, message, credit) else {
-            warn!(durable = self.input.durable, "ignoring a message that comes from no stream");
+            warn!(
+                durable = self.input.durable,
+                "ignoring a message that comes from no stream"
+            );
             return;
         };
         if held.delivery.delivered > 1 {
-            self.shared.context.metrics.add(Metric::Redeliveries, &[], 1);
+            self.shared
+                .context
+                .metrics
+                .add(Metric::Redeliveries, &[], 1);
         }
         self.in_hand.insert(&held);
         // The receiver lives until this task has ended.
@@ -203,7 +212,9 @@ impl Source {
             idle_heartbeat: HEARTBEAT,
             ..BatchConfig::default()
         };
-        let asked = self.consumer.request_batch(request, self.inbox.clone().into());
+        let asked = self
+            .consumer
+            .request_batch(request, self.inbox.clone().into());
         asked.await.map_err(|error| error.to_string())?;
         self.reserved = Some(room);
         self.standing = true;
@@ -226,7 +237,11 @@ impl Source {
                 self.standing = false;
             }
             StatusCode::NO_RESPONDERS => return Err("the broker knows no such consumer".to_owned()),
-            other => return Err(format!("the broker ends the request: {other} {description}")),
+            other => {
+                return Err(format!(
+                    "the broker ends the request: {other} {description}"
+                ));
+            }
         }
         Ok(false)
     }
@@ -234,7 +249,11 @@ impl Source {
     /// The room reserved for a message that has come.
     fn credit(&mut self) -> Option<OwnedSemaphorePermit> {
         let credit = self.reserved.as_mut()?.split(1);
-        if self.reserved.as_ref().is_some_and(|room| room.num_permits() == 0) {
+        if self
+            .reserved
+            .as_ref()
+            .is_some_and(|room| room.num_permits() == 0)
+        {
             // All that was asked for has come.
             self.reserved = None;
             self.standing = false;

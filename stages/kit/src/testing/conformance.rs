@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, PullConsumer, pull};
@@ -67,18 +68,29 @@ pub trait Case: Send + Sync {
     }
 }
 
-/// Every rule, one after the other.
+/// Every rule, one after the other. Which one is tried is told on standard error.
 pub async fn run_all(case: &impl Case) {
+    eprintln!("rule: acknowledges after publishing");
     acknowledges_after_publishing(case).await;
+    eprintln!("rule: redelivery changes nothing");
     redelivery_changes_nothing(case).await;
+    eprintln!("rule: crash loses nothing");
     crash_loses_nothing(case).await;
+    eprintln!("rule: shutdown drains");
     shutdown_drains(case).await;
+    eprintln!("rule: poison is set aside with its identity");
     poison_is_set_aside_with_its_identity(case).await;
+    eprintln!("rule: panic is set aside and the stage goes on");
     panic_is_set_aside_and_the_stage_goes_on(case).await;
+    eprintln!("rule: retry comes after its delay");
     retry_comes_after_its_delay(case).await;
+    eprintln!("rule: retries end");
     retries_end(case).await;
+    eprintln!("rule: metrics appear");
     metrics_appear(case).await;
+    eprintln!("rule: server restart is survived");
     server_restart_is_survived(case).await;
+    eprintln!("rule: consumer ahead of its stream is made anew");
     consumer_ahead_of_its_stream_is_made_anew(case).await;
 }
 
@@ -88,6 +100,8 @@ struct World<'a, C> {
     server: NatsServer,
     bus: Bus,
     data: TempDir,
+    /// Place in the stream of the newest message that was sent.
+    newest: AtomicU64,
 }
 
 impl<'a, C: Case> World<'a, C> {
@@ -100,6 +114,7 @@ impl<'a, C: Case> World<'a, C> {
             server,
             bus,
             data: tempfile::tempdir().expect("a temporary folder"),
+            newest: AtomicU64::new(0),
         }
     }
 
@@ -130,9 +145,19 @@ impl<'a, C: Case> World<'a, C> {
 
     async fn send(&self, samples: std::ops::Range<usize>) {
         for n in samples {
-            let sent = self.bus.publish(self.case.sample(n), Some("conformance")).await;
-            sent.expect("a sample is published");
+            eventually("a sample is stored", || self.try_send(n)).await;
         }
+    }
+
+    /// Sends a sample; whether the broker had it already.
+    async fn try_send(&self, n: usize) -> Option<bool> {
+        let sent = self
+            .bus
+            .publish(self.case.sample(n), Some("conformance"))
+            .await;
+        let receipt = sent.ok()?;
+        self.newest.fetch_max(receipt.sequence, Ordering::SeqCst);
+        Some(receipt.duplicate)
     }
 
     async fn effects(&self, running: &Running) -> Vec<String> {
@@ -153,20 +178,26 @@ impl<'a, C: Case> World<'a, C> {
         found.expect("the stage reads the stream of the samples")
     }
 
+    /// The stage's consumer, as soon as there is one.
     async fn consumer(&self, input: &Input) -> PullConsumer {
-        let jetstream = self.bus.jetstream();
-        jetstream
-            .get_consumer_from_stream::<pull::Config, _, _>(&input.durable, input.stream)
-            .await
-            .expect("the stage's consumer")
+        eventually("the stage's consumer exists", || async {
+            let jetstream = self.bus.jetstream();
+            let found = jetstream
+                .get_consumer_from_stream::<pull::Config, _, _>(&input.durable, input.stream)
+                .await;
+            found.ok()
+        })
+        .await
     }
 
-    /// Waits until nothing is left to deliver or to acknowledge.
+    /// Waits until everything that was sent is delivered and acknowledged.
     async fn settled(&self, input: &Input) {
-        eventually_equal("everything is acknowledged", &(0, 0), || async {
+        eventually_equal("everything is acknowledged", &(true, 0, 0), || async {
             let consumer = self.consumer(input).await;
             let info = consumer.cached_info();
-            (info.num_pending, info.num_ack_pending)
+            // The counts alone say nothing while the broker is still making the consumer.
+            let reached = info.delivered.stream_sequence >= self.newest.load(Ordering::SeqCst);
+            (reached, info.num_pending, info.num_ack_pending)
         })
         .await;
     }
@@ -179,14 +210,6 @@ async fn reference<C: Case>(case: &C, messages: usize) -> Vec<String> {
     world.send(0..messages).await;
     let running = world.start().await;
     // Done when the last message is acknowledged.
-    eventually("the stage's consumer exists", || async {
-        let consumers = world.bus.jetstream();
-        let found = consumers
-            .get_consumer_from_stream::<pull::Config, _, _>(&input.durable, input.stream)
-            .await;
-        found.ok()
-    })
-    .await;
     world.settled(&input).await;
     let effects = world.effects(&running).await;
     running.stop().await.expect("a clean end");
@@ -209,7 +232,11 @@ pub async fn acknowledges_after_publishing<C: Case>(case: &C) {
     world.send(0..1).await;
     let running = world.start().await;
     eventually("the stage tries to publish", || async {
-        let errors = running.setup.context.metrics.value(Metric::PublishErrors, &[]);
+        let errors = running
+            .setup
+            .context
+            .metrics
+            .value(Metric::PublishErrors, &[]);
         (errors > 2).then_some(())
     })
     .await;
@@ -219,7 +246,9 @@ pub async fn acknowledges_after_publishing<C: Case>(case: &C) {
     ensure_topology(&world.bus, &Pipeline::default())
         .await
         .expect("the streams are made anew");
-    world.expect("published after all", &running, &expected).await;
+    world
+        .expect("published after all", &running, &expected)
+        .await;
     world.settled(&input).await;
     running.stop().await.expect("a clean end");
 }
@@ -234,7 +263,10 @@ pub async fn redelivery_changes_nothing<C: Case>(case: &C) {
     let stream = jetstream.get_stream(input.stream).await.expect("the input");
     let mut config = stream.cached_info().config.clone();
     config.duplicate_window = Duration::from_millis(100);
-    jetstream.update_stream(config).await.expect("a short memory");
+    jetstream
+        .update_stream(config)
+        .await
+        .expect("a short memory");
 
     let running = world.start().await;
     world.send(0..MESSAGES).await;
@@ -242,8 +274,7 @@ pub async fn redelivery_changes_nothing<C: Case>(case: &C) {
     world.expect("the first time", &running, &expected).await;
     for n in 0..MESSAGES {
         eventually("the broker takes a sample again", || async {
-            let sent = world.bus.publish(case.sample(n), Some("conformance")).await;
-            (!sent.expect("a sample is published").duplicate).then_some(())
+            world.try_send(n).await.filter(|duplicate| !duplicate)
         })
         .await;
     }
@@ -282,7 +313,11 @@ pub async fn shutdown_drains<C: Case>(case: &C) {
     .await;
     let (drain, begun) = (running.setup.context.drain, Instant::now());
     running.stop().await.expect("a clean end");
-    assert!(begun.elapsed() < drain, "the shutdown took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < drain,
+        "the shutdown took {:?}",
+        begun.elapsed()
+    );
     let running = world.start().await;
     world.expect("all effects", &running, &expected).await;
     running.stop().await.expect("a clean end");
@@ -309,7 +344,9 @@ pub async fn poison_is_set_aside_with_its_identity<C: Case>(case: &C) {
         .expect("poison is stored");
     world.send(0..1).await;
     let running = world.start().await;
-    world.expect("the others' effects", &running, &expected).await;
+    world
+        .expect("the others' effects", &running, &expected)
+        .await;
     let quarantined = one_quarantined(&world.bus).await;
     assert_eq!(quarantined.stage, C::Stage::NAME);
     assert_eq!(quarantined.original_subject, subject);
@@ -349,10 +386,16 @@ pub async fn panic_is_set_aside_and_the_stage_goes_on<C: Case>(case: &C) {
             None
         })
         .await;
-    world.expect("the others' effects", &running, &expected).await;
+    world
+        .expect("the others' effects", &running, &expected)
+        .await;
     let quarantined = one_quarantined(&world.bus).await;
     assert_eq!(quarantined.code, "panic");
-    assert!(quarantined.reason.contains("on purpose"), "{}", quarantined.reason);
+    assert!(
+        quarantined.reason.contains("on purpose"),
+        "{}",
+        quarantined.reason
+    );
     let id = quarantined.original_headers.get(HEADER_MESSAGE_ID);
     assert_eq!(id, Some(&fatal));
     world.settled(&input).await;
@@ -376,11 +419,16 @@ pub async fn retry_comes_after_its_delay<C: Case>(case: &C) {
             })
         })
         .await;
-    world.expect("the effect of the retry", &running, &expected).await;
+    world
+        .expect("the effect of the retry", &running, &expected)
+        .await;
     running.stop().await.expect("a clean end");
     let seen = seen.lock().unwrap();
     let waited = seen[1] - seen[0];
-    assert!(waited >= DELAY && waited < ACK_WAIT, "the retry came after {waited:?}");
+    assert!(
+        waited >= DELAY && waited < ACK_WAIT,
+        "the retry came after {waited:?}"
+    );
 }
 
 /// A message that is never ready is set aside in the end.
@@ -399,7 +447,11 @@ pub async fn retries_end<C: Case>(case: &C) {
     let quarantined = one_quarantined(&world.bus).await;
     assert_eq!(quarantined.code, "retries-exhausted");
     assert_eq!(quarantined.deliveries, input.max_deliver);
-    assert!(quarantined.reason.contains("never"), "{}", quarantined.reason);
+    assert!(
+        quarantined.reason.contains("never"),
+        "{}",
+        quarantined.reason
+    );
     world.settled(&input).await;
     running.stop().await.expect("a clean end");
 }
@@ -424,13 +476,20 @@ pub async fn metrics_appear<C: Case>(case: &C) {
     assert_eq!(metrics.value(Metric::Up, &[]), 1, "not up");
     let text = metrics.encode();
     let pending = format!("prmirror_consumer_pending{{stage=\"{}\"", C::Stage::NAME);
-    let handled = format!("prmirror_handle_seconds_count{{stage=\"{}\"}}", C::Stage::NAME);
+    let handled = format!(
+        "prmirror_handle_seconds_count{{stage=\"{}\"}}",
+        C::Stage::NAME
+    );
     for name in [pending, handled] {
         assert!(text.contains(&name), "{name} is missing in\n{text}");
     }
     let context = running.setup.context.clone();
     running.stop().await.expect("a clean end");
-    assert_eq!(context.metrics.value(Metric::Up, &[]), 0, "up after its end");
+    assert_eq!(
+        context.metrics.value(Metric::Up, &[]),
+        0,
+        "up after its end"
+    );
 }
 
 /// A restart of the broker, in good order or not, delays and loses nothing.
@@ -442,20 +501,12 @@ pub async fn server_restart_is_survived<C: Case>(case: &C) {
     world.send(0..1).await;
     world.settled(&input).await;
     world.server.restart().await;
-    eventually("back after a restart", || async {
-        let sent = world.bus.publish(case.sample(1), Some("conformance")).await;
-        sent.ok()
-    })
-    .await;
+    world.send(1..2).await;
     world.settled(&input).await;
     world.server.kill9().await;
     assert!(running.is_running(), "the stage ended with the server");
     world.server.begin().await;
-    eventually("back after a crash", || async {
-        let sent = world.bus.publish(case.sample(2), Some("conformance")).await;
-        sent.ok()
-    })
-    .await;
+    world.send(2..3).await;
     world.expect("all effects", &running, &expected).await;
     world.settled(&input).await;
     running.stop().await.expect("a clean end");
@@ -481,13 +532,19 @@ pub async fn consumer_ahead_of_its_stream_is_made_anew<C: Case>(case: &C) {
         },
         ..pull::Config::default()
     };
-    let made = jetstream.create_consumer_on_stream(ahead, input.stream).await;
+    let made = jetstream
+        .create_consumer_on_stream(ahead, input.stream)
+        .await;
     made.expect("a consumer that is ahead");
     world.send(0..MESSAGES).await;
     let running = world.start().await;
     world.expect("all effects", &running, &expected).await;
     let labels = [("durable", input.durable.as_str())];
-    let recreated = running.setup.context.metrics.value(Metric::ConsumersRecreated, &labels);
+    let recreated = running
+        .setup
+        .context
+        .metrics
+        .value(Metric::ConsumersRecreated, &labels);
     assert_eq!(recreated, 1);
     running.stop().await.expect("a clean end");
 }

@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use crate::bus::Bus;
+use crate::command::{LogFormat, init_logging};
 use crate::config::{NatsConfig, Pipeline};
 use crate::server::{Server, ServerConfig, find_program};
 use crate::topology::ensure_topology;
@@ -22,6 +23,10 @@ impl NatsServer {
 
     /// The same with other settings.
     pub async fn start_with(change: impl FnOnce(&mut ServerConfig)) -> Self {
+        // The log is of interest to who asks for it.
+        if std::env::var_os("RUST_LOG").is_some() {
+            init_logging(LogFormat::Human, "");
+        }
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (program, _) = find_program().unwrap_or_else(|error| panic!("{error}"));
         let mut config = ServerConfig::new(program, folder.path(), &NatsConfig::default());

@@ -7,7 +7,7 @@ use prmirror_kit::proto::{ChangeRequest, Finding, Lane, RepositoryName, Severity
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Outgoing, Stage};
 use std::time::Duration;
 
-pub fn finding(number: u64) -> Finding {
+pub(crate) fn finding(number: u64) -> Finding {
     Finding {
         id: format!("toy:o/r#{number}"),
         rule: "toy".into(),
@@ -23,7 +23,7 @@ pub fn finding(number: u64) -> Finding {
 }
 
 /// A finding whose body does not fit into a message, however it is compressed.
-pub fn large_finding(number: u64, bytes: usize) -> Finding {
+pub(crate) fn large_finding(number: u64, bytes: usize) -> Finding {
     let mut state = number | 1;
     let noise = |_| {
         // xorshift: printable noise without a dependency.
@@ -38,7 +38,7 @@ pub fn large_finding(number: u64, bytes: usize) -> Finding {
     }
 }
 
-pub fn request(number: u64, basis: &str) -> ChangeRequest {
+pub(crate) fn request(number: u64, basis: &str) -> ChangeRequest {
     let template = serde_json::json!({
         "repository": {"owner": "o", "name": "r"},
         "number": number,
@@ -53,7 +53,7 @@ pub fn request(number: u64, basis: &str) -> ChangeRequest {
 
 /// Makes a change request of each finding.
 #[derive(Clone)]
-pub struct Requester {
+pub(crate) struct Requester {
     pub batch: Batch,
     pub concurrency: usize,
     pub start_after: Option<u64>,
@@ -97,7 +97,7 @@ impl Stage for Requester {
 }
 
 /// Makes a finding of each change request: reads from the work queue.
-pub struct Finder;
+pub(crate) struct Finder;
 
 impl Stage for Finder {
     const NAME: &'static str = "finder";
@@ -120,6 +120,6 @@ impl Stage for Finder {
     }
 }
 
-pub fn outgoing(finding: &Finding) -> Outgoing {
+pub(crate) fn outgoing(finding: &Finding) -> Outgoing {
     Outgoing::new(finding).unwrap()
 }

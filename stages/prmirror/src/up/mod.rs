@@ -5,6 +5,8 @@ mod processes;
 mod progress;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +24,9 @@ use progress::Progress;
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long the stages may take to tell it.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Runs the mirror until it is told to stop, or with `--once` until it is complete.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
@@ -101,8 +106,14 @@ fn check(pipeline: &Pipeline) -> anyhow::Result<()> {
 
 /// The broker: our own, or one that runs elsewhere.
 enum Broker {
-    Own(Option<Server>, ServerConfig),
+    Own(Box<OwnBroker>),
     Elsewhere(String),
+}
+
+/// A broker that was started here.
+struct OwnBroker {
+    server: Option<Server>,
+    config: ServerConfig,
 }
 
 impl Broker {
@@ -114,43 +125,56 @@ impl Broker {
         // Stages find it again where it was.
         config.port = server.port();
         folder.note_pid("nats-server", server.pid())?;
-        Ok(Self::Own(Some(server), config))
+        Ok(Self::Own(Box::new(OwnBroker {
+            server: Some(server),
+            config,
+        })))
     }
 
     fn url(&self) -> String {
         match self {
-            Self::Own(_, config) => format!("nats://127.0.0.1:{}", config.port),
+            Self::Own(own) => format!("nats://127.0.0.1:{}", own.config.port),
             Self::Elsewhere(url) => url.clone(),
         }
     }
 
-    /// Waits until our own broker dies, and starts it again.
-    async fn keep(&mut self, folder: &DataFolder) -> anyhow::Result<()> {
-        let Self::Own(server, config) = self else {
+    /// Starts our own broker again whenever it dies. Ends only when that fails, and must not be
+    /// dropped before: a server that is reading its store would be killed.
+    async fn keep(&mut self, folder: &DataFolder) -> anyhow::Result<Infallible> {
+        let Self::Own(own) = self else {
             return std::future::pending().await;
         };
-        if let Some(running) = server {
-            let status = running.wait().await?;
-            tracing::warn!(%status, "nats-server ended");
-            eprintln!("nats-server ended ({status}); starting it again");
+        loop {
+            if let Some(running) = &mut own.server {
+                let status = running.wait().await?;
+                tracing::warn!(%status, "nats-server ended");
+                eprintln!("nats-server ended ({status}); starting it again");
+            }
+            own.server = None;
+            let again = Server::start(&own.config)
+                .await
+                .context("nats-server cannot be started again")?;
+            folder.note_pid("nats-server", again.pid())?;
+            own.server = Some(again);
         }
-        *server = None;
-        let again = Server::start(config)
-            .await
-            .context("nats-server cannot be started again")?;
-        folder.note_pid("nats-server", again.pid())?;
-        *server = Some(again);
-        Ok(())
     }
 
     async fn stop(&mut self, folder: &DataFolder) {
-        if let Self::Own(server, _) = self
-            && let Some(server) = server.take()
+        if let Self::Own(own) = self
+            && let Some(server) = own.server.take()
         {
             server.stop().await;
             // Nobody reads a stale number: the file is only a convenience.
             let _ = folder.note_pid("nats-server", None);
         }
+    }
+}
+
+/// Waits until the time is over, if there is a limit.
+async fn run_out(limit: Option<Duration>, began: Instant) {
+    match limit {
+        Some(limit) => tokio::time::sleep_until(began + limit).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -164,15 +188,28 @@ async fn watch(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Looking and keeping the broker go on across the loop: neither may hold up the other, nor the
+    // restarting of a stage, for the one that died may be the one that is asked.
+    let look = async || {
+        tokio::time::sleep(LOOK).await;
+        let view = tokio::time::timeout(ANSWER, View::look(bus, pipeline)).await;
+        view.ok().flatten()
+    };
+    let mut looking = Box::pin(look());
+    let mut keeping = pin!(broker.keep(folder));
     let began = Instant::now();
     let mut announced = false;
     let mut last: Option<View> = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            kept = broker.keep(folder) => kept?,
+            failed = &mut keeping => match failed {
+                Ok(never) => match never {},
+                Err(error) => {
+                    progress.finish();
+                    return Err(error);
+                }
+            },
             ended = processes.ended() => match ended {
                 Ended::Restarted { name, status } => {
                     progress.say(&format!("{name} ended ({status}); it was started again"));
@@ -182,11 +219,10 @@ async fn watch(
                     anyhow::bail!(reason);
                 }
             },
-            _ = look.tick() => {
-                if args.run_for.is_some_and(|limit| began.elapsed() >= limit) {
-                    break;
-                }
-                let Some(view) = View::look(bus, pipeline).await else {
+            () = run_out(args.run_for, began) => break,
+            view = &mut looking => {
+                looking = Box::pin(look());
+                let Some(view) = view else {
                     progress.waiting();
                     continue;
                 };
