@@ -4,7 +4,7 @@
 //!   came, what it cost, or an [`Error`] that says what to do about it.
 //! - [`Client::pull_requests`] fetches whole pull requests and pages every connection to its end.
 //! - [`Client::key_data`] reads a page of key data.
-//! - [`wire`] has GitHub's own shapes; [`convert`] makes the mirror's snapshots of them.
+//! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! A token comes from the environment, is sent to the configured host only, and is never written
 //! anywhere: [`Token`] prints as dots.

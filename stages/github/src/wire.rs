@@ -4,7 +4,7 @@
 //! A union member that the queries do not name becomes `Other`.
 //!
 //! Only two operations are typed whole. The others share their fragments, so a page of `files` that
-//! came with `FilesAfter` is read with the same [`FilePage`] as one that came with the first answer.
+//! came with `FilesAfter` is read with the same [`detail::FilePage`] as one that came with the first answer.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 
