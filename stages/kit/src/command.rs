@@ -274,7 +274,9 @@ pub fn init_logging(format: LogFormat, filter: &str) {
     });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // Complaining where the log could not be written, on a full disk, is a panic.
+        .log_internal_errors(false);
     let initialised = match format {
         LogFormat::Human => log.try_init(),
         LogFormat::Json => log.json().try_init(),
