@@ -40,6 +40,8 @@ pub trait Message: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Version of its shape. A new version is added when a reader of the old one would err.
     const VERSION: u32;
+    /// Whether a large body is compressed. What is for everybody is not: whoever reads JSON can read it.
+    const COMPRESSED: bool = true;
 
     /// The id under which the broker recognises a repetition, derived from what the message says:
     /// a retry of the same work gives the same id.
@@ -129,13 +131,13 @@ pub struct Encoded {
     pub body: Vec<u8>,
 }
 
-/// Writes a message: JSON, compressed from [`COMPRESS_FROM`] on.
+/// Writes a message: JSON, compressed from [`COMPRESS_FROM`] on unless it is for everybody.
 ///
 /// # Errors
 /// When it cannot be written as JSON or compressed; neither depends on what came from outside.
 pub fn encode<M: Message>(message: &M) -> Result<Encoded, EncodeError> {
     let json = serde_json::to_vec(message)?;
-    let (body, encoding) = if json.len() >= COMPRESS_FROM {
+    let (body, encoding) = if M::COMPRESSED && json.len() >= COMPRESS_FROM {
         (zstd::bulk::compress(&json, 1)?, Some("zstd".to_owned()))
     } else {
         (json, None)

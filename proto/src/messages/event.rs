@@ -316,6 +316,7 @@ impl CloudEvent {
 impl Message for CloudEvent {
     const KIND: &'static str = "event";
     const VERSION: u32 = 1;
+    const COMPRESSED: bool = false;
 
     fn message_id(&self) -> String {
         format!("event:{}", self.id)
