@@ -132,7 +132,9 @@ impl Mirror<'_> {
         let swept = one
             .and_then(|one| one.pointer("/status/last_full_sweep_started_at")?.as_str())
             .and_then(|text| text.parse::<Timestamp>().ok());
+        // Further looks at a world that stands still are always on their way, and bring nothing new.
         let waiting = status["pending"].as_object().into_iter().flatten();
+        let waiting = waiting.filter(|(consumer, _)| !consumer.ends_with("-inventory"));
         let waiting: u64 = waiting.filter_map(|(_, count)| count.as_u64()).sum();
         swept.is_some_and(|swept| swept > since) && waiting == 0
     }

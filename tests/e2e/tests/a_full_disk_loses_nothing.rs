@@ -66,6 +66,11 @@ fn it_goes_on_when_there_is_room_again() {
     let ended = deployment.up_to_the_end(&["--once", "--patience", "10s"], limit);
     println!("full: exit code {:?}\n{}", ended.code, ended.err);
     assert!(matches!(ended.code, Some(1 | 3)), "{}", ended.words);
+    assert!(
+        !ended.words.contains("SIGABRT") && !ended.words.contains("panic"),
+        "{}",
+        ended.words
+    );
 
     disk.resize("1g");
     let ended = deployment.up_to_the_end(&["--once"], limit);

@@ -19,8 +19,15 @@ fn offline() -> Deployment {
     )
 }
 
-/// The commands that a text shows for looking at the data: lines that begin with `prmirror` or
-/// `python3`.
+/// How the commands begin that look at data.
+const LOOKS: [&str; 4] = [
+    "prmirror sql ",
+    "prmirror status ",
+    "prmirror reconcile ",
+    "python3 -c ",
+];
+
+/// The lines of a text that begin so.
 fn commands(text: &str, of: &[&str]) -> Vec<String> {
     let lines = text.lines().map(str::trim);
     let is_one = |line: &&str| of.iter().any(|start| line.starts_with(start));
@@ -75,7 +82,7 @@ fn it_is_in_step_within_a_minute_and_shows_its_data() {
     });
 
     // What the summary says works, to the letter.
-    let shown = commands(&summary, &["prmirror ", "python3 "]);
+    let shown = commands(&summary, &LOOKS);
     assert!(shown.len() >= 3, "{summary}");
     for line in shown {
         type_it(&deployment, &line);
