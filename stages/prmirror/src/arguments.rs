@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 
-use crate::{doctor, query, up};
+use crate::{doctor, folder, query, up};
 
 /// Everything is as it should be.
 pub(crate) const EXIT_COMPLETE: u8 = 0;
@@ -125,6 +125,14 @@ impl Place {
         self.config
             .clone()
             .or_else(|| here.exists().then(|| here.to_owned()))
+    }
+
+    /// The deployment that `up` runs in the data folder, for questions about it.
+    pub(crate) fn running(&self) -> Result<Pipeline, ConfigError> {
+        match (&self.config, folder::noted_config(&self.data)) {
+            (None, Some(noted)) => Pipeline::load(&noted),
+            (Some(_), _) | (None, None) => self.pipeline(),
+        }
     }
 
     /// The deployment.

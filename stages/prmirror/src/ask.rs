@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Connects to the broker of a mirror.
 pub(crate) async fn connect(place: &Place) -> anyhow::Result<Bus> {
-    let pipeline = place.pipeline()?;
+    let pipeline = place.running()?;
     let url = place
         .nats
         .clone()

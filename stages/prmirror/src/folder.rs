@@ -56,10 +56,23 @@ impl DataFolder {
         }
     }
 
+    /// Notes which file describes the deployment, if one does.
+    pub(crate) fn note_config(&self, file: Option<&Path>) -> io::Result<()> {
+        let file = file.map(Path::canonicalize).transpose()?;
+        let text = file.map_or_else(String::new, |file| file.display().to_string());
+        std::fs::write(self.path.join("run/config"), text)
+    }
+
     /// Notes where the broker is.
     pub(crate) fn note_url(&self, url: &str) -> io::Result<()> {
         std::fs::write(url_file(&self.path), url)
     }
+}
+
+/// The file that describes the deployment running in this folder, if it is still there.
+pub(crate) fn noted_config(data: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(data.join("run/config")).ok()?;
+    Some(PathBuf::from(text.trim())).filter(|file| file.is_file())
 }
 
 fn url_file(data: &Path) -> PathBuf {

@@ -47,7 +47,7 @@ pub(crate) async fn sql(
 pub(crate) async fn status(place: &Place, json: bool) -> anyhow::Result<u8> {
     let bus = connect(place).await?;
     let status: Status = ask(&bus, SUBJECT_STATUS, Vec::new()).await?;
-    let view = summary::View::gather(&bus, &place.pipeline()?, status).await?;
+    let view = summary::View::gather(&bus, &place.running()?, status).await?;
     if json {
         println!("{}", serde_json::to_string_pretty(&view)?);
     } else {

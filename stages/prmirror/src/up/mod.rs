@@ -57,6 +57,7 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
         None => Broker::own(&folder, &pipeline, 0).await?,
     };
     folder.note_url(&server.url())?;
+    folder.note_config(config.as_deref())?;
     let bus = Bus::connect(&server.url(), "prmirror").await?;
     ensure_topology(&bus, &pipeline).await?;
     println!(
