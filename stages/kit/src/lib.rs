@@ -17,6 +17,7 @@ mod stage;
 pub mod testing;
 mod topology;
 mod trace;
+mod unsettled;
 
 pub use prmirror_proto as proto;
 pub use tokio_util::sync::CancellationToken;

@@ -156,7 +156,7 @@ pub(crate) struct UpArgs {
     /// Mirror until everything agrees with GitHub, then stop
     #[arg(long)]
     pub(crate) once: bool,
-    /// With --once: give up when nothing has moved for so long
+    /// With --once: give up when nothing has moved for so long; waiting for GitHub's next hour is not counted
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) patience: Duration,
     /// Stop after so long

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use jiff::Timestamp;
 use prmirror_analytics::{Budget, RepositoryStatus, Status};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
@@ -40,6 +41,9 @@ pub(crate) struct View {
     repositories: Vec<RepositoryView>,
     /// Messages that a durable consumer has still to deal with, by its name.
     pending: BTreeMap<String, u64>,
+    /// A token's points are used up to the floor that is kept: everything waits until then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_low_until: Option<Timestamp>,
 }
 
 /// The state of one configured repository.
@@ -168,10 +172,12 @@ impl View {
                 status: status.cloned(),
             });
         }
+        let rate_limit_low_until = low_until(&status, pipeline.github.floor, Timestamp::now());
         Ok(Self {
             status,
             repositories,
             pending,
+            rate_limit_low_until,
         })
     }
 
@@ -187,6 +193,11 @@ impl View {
                 .repositories
                 .iter()
                 .any(|r| r.failed().is_none() && !(r.completed() && r.verified))
+    }
+
+    /// Whether GitHub's next hour is waited for.
+    pub(crate) fn is_rate_limited(&self) -> bool {
+        self.rate_limit_low_until.is_some()
     }
 
     /// Whether a repository cannot be mirrored without a person's help.
@@ -252,6 +263,9 @@ impl View {
         );
         for budget in self.status.api.tokens.values() {
             let _ = write!(line, " · points left {}", points(budget));
+        }
+        if let Some(until) = self.rate_limit_low_until {
+            let _ = write!(line, " · rate_limit_low until {until:.0}");
         }
         line
     }
@@ -342,6 +356,12 @@ impl View {
         for (token, budget) in &api.tokens {
             let _ = writeln!(text, "  token {token}: {} points left", points(budget));
         }
+        if let Some(until) = self.rate_limit_low_until {
+            let _ = writeln!(
+                text,
+                "  rate_limit_low: waiting for GitHub's reset at {until:.0}"
+            );
+        }
         text
     }
 
@@ -375,6 +395,17 @@ impl View {
     }
 }
 
+/// When the points come back that everything waits for. Each request may use any token, so one that
+/// has points is enough.
+fn low_until(status: &Status, floor: u64, now: Timestamp) -> Option<Timestamp> {
+    let tokens = &status.api.tokens;
+    let resets = tokens.values().map(|budget| {
+        let reset = budget.reset_at.filter(|reset| *reset > now)?;
+        (budget.remaining < floor).then_some(reset)
+    });
+    resets.collect::<Option<Vec<_>>>()?.into_iter().min()
+}
+
 /// What is left of a token's hour.
 fn points(budget: &Budget) -> String {
     match budget.limit {
@@ -388,4 +419,35 @@ fn is_ours(name: &str) -> bool {
     prmirror_kit::config::STAGES
         .iter()
         .any(|stage| name == *stage || name.starts_with(&format!("{stage}-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reset_is_waited_for_when_no_token_has_points() {
+        let at = |second| Timestamp::constant(second, 0);
+        let budget = |remaining, reset: i64| Budget {
+            remaining,
+            limit: Some(5_000),
+            reset_at: Some(at(reset)),
+            told_at: at(0),
+        };
+        let until = |budgets: &[(u64, i64)]| {
+            let mut status = Status::default();
+            for (n, (remaining, reset)) in budgets.iter().enumerate() {
+                let budget = budget(*remaining, *reset);
+                status.api.tokens.insert(n.to_string(), budget);
+            }
+            low_until(&status, 200, at(100))
+        };
+        assert_eq!(until(&[]), None);
+        assert_eq!(until(&[(199, 500)]), Some(at(500)));
+        assert_eq!(until(&[(200, 500)]), None);
+        // The hour is over: what it left is not what there is.
+        assert_eq!(until(&[(0, 100)]), None);
+        assert_eq!(until(&[(0, 500), (4_000, 300)]), None);
+        assert_eq!(until(&[(0, 500), (10, 300)]), Some(at(300)));
+    }
 }

@@ -5,13 +5,17 @@
 //! (reconciliation) and asks for repairs on `pr.findings`; answers `prmirror sql`, `status` and
 //! `reconcile` over NATS; and puts read-only copies where other processes can open them.
 
+mod open;
 mod readers;
 mod service;
+mod under_way;
 mod upkeep;
 mod writer;
 
+pub use open::open;
 pub use readers::Readers;
 pub use service::serve;
+pub use under_way::under_way;
 pub use upkeep::{Upkeep, reconcile_once};
 pub use writer::{Writer, WriterError};
 
@@ -32,6 +36,9 @@ pub const DATABASE_FILE: &str = "prmirror.duckdb";
 
 /// Folder, in the data folder, of what other processes may read.
 pub const PUBLISHED_FOLDER: &str = "published";
+
+/// The durable consumer that changesets are landed from.
+const CHANGESETS_CONSUMER: &str = "publish-changesets";
 
 /// Code of a message that DuckDB does not take.
 const CODE_UNLANDABLE: &str = "landing-refused";
@@ -77,7 +84,7 @@ impl Stage for Publish {
     const NAME: &'static str = "publish";
 
     fn inputs(&self) -> Vec<Input> {
-        let input = |stream, name: &str, filter: &str| Input {
+        let input = |stream, durable: &str, filter: &str| Input {
             batch: Batch {
                 max_count: self.config.batch as usize,
                 max_wait: self.config.batch_wait,
@@ -87,13 +94,13 @@ impl Stage for Publish {
             max_deliver: i64::MAX,
             ack_wait: Duration::from_secs(60),
             max_ack_pending: 2 * i64::from(self.config.batch),
-            ..Input::new(stream, format!("publish-{name}"), filter)
+            ..Input::new(stream, durable, filter)
         };
         vec![
-            input(STREAM_CHANGESETS, "changesets", "pr.changesets.>"),
-            input(STREAM_INVENTORY, "inventory", "pr.inventory.>"),
-            input(STREAM_QUARANTINE, "quarantine", "pr.quarantine.>"),
-            input(STREAM_COSTS, "costs", "pr.costs.>"),
+            input(STREAM_CHANGESETS, CHANGESETS_CONSUMER, "pr.changesets.>"),
+            input(STREAM_INVENTORY, "publish-inventory", "pr.inventory.>"),
+            input(STREAM_QUARANTINE, "publish-quarantine", "pr.quarantine.>"),
+            input(STREAM_COSTS, "publish-costs", "pr.costs.>"),
         ]
     }
 

@@ -1,62 +1,10 @@
 //! The `publish` binary.
 
-use std::sync::Arc;
-
-use anyhow::Context as _;
-use prmirror_analytics::Options;
 use prmirror_kit::Setup;
-use publish::{DATABASE_FILE, PUBLISHED_FOLDER, Publish, Upkeep, Writer, serve};
-use tokio::sync::Notify;
 
 fn main() -> std::process::ExitCode {
     prmirror_kit::main(
         "Lands changesets in DuckDB, reconciles, answers questions: the only writer",
-        async |setup: Setup| {
-            let published = setup.data.join(PUBLISHED_FOLDER);
-            std::fs::create_dir_all(&published)
-                .with_context(|| format!("cannot make {}", published.display()))?;
-            let config = setup.pipeline.publish.clone();
-            let options = Options {
-                memory_limit: Some(format!("{}B", config.memory_limit)),
-                threads: Some(config.threads),
-            };
-            let opened = Writer::open(&setup.data.join(DATABASE_FILE), options)?;
-            let scanned = Arc::new(Notify::new());
-            let upkeep = Upkeep {
-                writer: opened.writer.clone(),
-                readers: opened.readers.clone(),
-                bus: setup.bus.clone(),
-                pipeline: Arc::clone(&setup.pipeline),
-                published,
-                scanned: Arc::clone(&scanned),
-                shutdown: setup.shutdown.clone(),
-            };
-            setup.spawn("upkeep", async move {
-                upkeep.run().await;
-                Ok::<(), String>(())
-            });
-            let ended = opened.ended;
-            let shutdown = setup.shutdown.clone();
-            setup.spawn("database", async move {
-                tokio::select! {
-                    ended = ended => match ended {
-                        Ok(Some(fatal)) => Err(fatal),
-                        Ok(None) | Err(_) => Ok(()),
-                    },
-                    () = shutdown.cancelled() => Ok(()),
-                }
-            });
-            let serving = serve(
-                setup.bus.clone(),
-                opened.writer.clone(),
-                opened.readers,
-                Arc::clone(&setup.pipeline),
-                setup.shutdown.clone(),
-            );
-            setup.spawn("service", async move {
-                serving.await.map_err(|error| format!("{error:#}"))
-            });
-            anyhow::Ok(Publish::new(opened.writer, config, scanned))
-        },
+        async |setup: Setup| publish::open(&setup),
     )
 }

@@ -4,17 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use prmirror_analytics::{ReconcileSettings, Reconciled};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken, Outgoing};
-use prmirror_proto::RepositoryName;
-use prmirror_proto::subjects::{STREAM_CHANGES, Subject};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::readers::Readers;
+use crate::under_way::under_way;
 use crate::writer::Writer;
 
 /// Does by the clock what is to be done by the clock.
@@ -55,7 +53,7 @@ pub async fn reconcile_once(
     pipeline: &Pipeline,
 ) -> anyhow::Result<Reconciled> {
     let settings = ReconcileSettings {
-        under_way: under_way(bus).await?,
+        under_way: under_way(bus).await?.into_iter().collect(),
         ..settings(pipeline)
     };
     let reconciled = writer.reconcile(settings).await?;
@@ -73,22 +71,6 @@ pub async fn reconcile_once(
         );
     }
     Ok(reconciled)
-}
-
-/// Pull requests with a change request that no fetch has answered yet.
-async fn under_way(bus: &Bus) -> anyhow::Result<Vec<(RepositoryName, u64)>> {
-    let stream = bus.jetstream().get_stream_no_info(STREAM_CHANGES).await?;
-    let mut subjects = stream.info_with_subjects("pr.changes.>").await?;
-    let mut found = Vec::new();
-    while let Some((subject, _)) = subjects.try_next().await? {
-        if let Ok(Subject::Changes {
-            repository, number, ..
-        }) = subject.parse()
-        {
-            found.push((repository, number));
-        }
-    }
-    Ok(found)
 }
 
 impl Upkeep {

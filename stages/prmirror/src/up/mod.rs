@@ -234,7 +234,7 @@ async fn watch(
                     progress.finish();
                     print!("{}", view.summary(began.elapsed(), &folder.path, args.demo));
                 }
-                let stuck = !settled && progress.unchanged_for() >= args.patience;
+                let stuck = !settled && progress.idle_for() >= args.patience;
                 let done = args.once && (settled || stuck || (view.has_failed() && !view.is_busy()));
                 last = Some(view);
                 if done {

@@ -34,8 +34,8 @@ impl Progress {
         }
     }
 
-    /// How long nothing has moved.
-    pub(crate) fn unchanged_for(&self) -> Duration {
+    /// How long nothing has moved although it could have.
+    pub(crate) fn idle_for(&self) -> Duration {
         self.seen
             .as_ref()
             .map_or(self.began.elapsed(), |(_, since)| since.elapsed())
@@ -49,7 +49,8 @@ impl Progress {
     /// Shows the state.
     pub(crate) fn show(&mut self, view: &View) {
         let mark = view.mark();
-        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != mark) {
+        let moved = self.seen.as_ref().is_none_or(|(seen, _)| *seen != mark);
+        if moved || view.is_rate_limited() {
             self.seen = Some((mark, Instant::now()));
         }
         let line = format!("{}{}", view.line(), self.eta(view));

@@ -1,0 +1,103 @@
+//! What a stream holds that nobody has dealt with yet, by subject.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::Stream;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::bus::{Bus, StreamError};
+
+/// Messages that one pull brings.
+const PULL: usize = 5_000;
+
+impl Bus {
+    /// Subjects of the messages in a work queue: what is done is taken off it.
+    ///
+    /// # Errors
+    /// When there is no such stream, or the broker does not answer.
+    pub async fn queued_subjects(&self, stream: &str) -> Result<BTreeSet<String>, StreamError> {
+        let found = async {
+            let handle = self.jetstream().get_stream_no_info(stream).await?;
+            let mut subjects = handle.info_with_subjects(">").await?;
+            let mut found = BTreeSet::new();
+            while let Some((subject, _)) = subjects.try_next().await? {
+                found.insert(subject);
+            }
+            Ok(found)
+        };
+        found.await.map_err(|source| StreamError {
+            stream: stream.to_owned(),
+            source,
+        })
+    }
+
+    /// Subjects of the messages that a durable consumer has not settled: not delivered, not
+    /// acknowledged, or above one of those. All of the stream's when there is no such consumer yet.
+    /// No bodies are read.
+    ///
+    /// # Errors
+    /// When there is no such stream, or the broker does not answer.
+    pub async fn unsettled_subjects(
+        &self,
+        stream: &str,
+        durable: &str,
+    ) -> Result<BTreeSet<String>, StreamError> {
+        let found = async {
+            let handle = self.jetstream().get_stream_no_info(stream).await?;
+            match settled(&handle, durable).await? {
+                Some(sequence) => subjects_after(&handle, sequence).await,
+                None => Ok(BTreeSet::new()),
+            }
+        };
+        found.await.map_err(|source| StreamError {
+            stream: stream.to_owned(),
+            source,
+        })
+    }
+}
+
+/// The sequence up to which a consumer has settled everything; `None` when that is all there is.
+async fn settled(stream: &Stream<()>, durable: &str) -> Result<Option<u64>, async_nats::Error> {
+    let info = match stream.consumer_info(durable).await {
+        Ok(info) => info,
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(Some(0)),
+        Err(error) => return Err(error.into()),
+    };
+    let open = info.num_pending > 0 || info.num_ack_pending > 0;
+    Ok(open.then_some(info.ack_floor.stream_sequence))
+}
+
+async fn subjects_after(
+    stream: &Stream<()>,
+    sequence: u64,
+) -> Result<BTreeSet<String>, async_nats::Error> {
+    let reader = stream
+        .create_consumer(pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: sequence + 1,
+            },
+            ack_policy: AckPolicy::None,
+            headers_only: true,
+            memory_storage: true,
+            // The broker removes it when nobody pulls any more.
+            inactive_threshold: Duration::from_secs(10),
+            ..pull::Config::default()
+        })
+        .await?;
+    let mut found = BTreeSet::new();
+    loop {
+        let mut messages = reader.fetch().max_messages(PULL).messages().await?;
+        let mut left = 0;
+        while let Some(message) = messages.next().await {
+            let message = message?;
+            left = message.info()?.pending;
+            found.insert(message.subject.to_string());
+        }
+        if left == 0 {
+            return Ok(found);
+        }
+    }
+}

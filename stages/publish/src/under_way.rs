@@ -1,0 +1,48 @@
+//! Pull requests that something is on its way for: asking for them again would fetch them twice.
+
+use std::collections::BTreeSet;
+
+use prmirror_kit::{Bus, StreamError};
+use prmirror_proto::RepositoryName;
+use prmirror_proto::subjects::{
+    STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_VALID, Subject,
+};
+
+/// What lies between a fetch and the tables: streams, and the durable consumers that take from them.
+const DOWNSTREAM: [(&str, &str); 3] = [
+    (STREAM_FETCHED, "validate"),
+    (STREAM_VALID, "diff-integrity"),
+    (STREAM_CHANGESETS, crate::CHANGESETS_CONSUMER),
+];
+
+/// Pull requests with a change request that no fetch has answered, or an answer that has not landed.
+///
+/// # Errors
+/// When the broker does not tell.
+pub async fn under_way(bus: &Bus) -> Result<BTreeSet<(RepositoryName, u64)>, StreamError> {
+    let mut subjects = bus.queued_subjects(STREAM_CHANGES).await?;
+    // In the order of the flow: what moves on meanwhile is met again further down.
+    for (stream, durable) in DOWNSTREAM {
+        subjects.extend(bus.unsettled_subjects(stream, durable).await?);
+    }
+    Ok(subjects.iter().filter_map(|s| pull_request(s)).collect())
+}
+
+/// The pull request that a subject is about.
+fn pull_request(subject: &str) -> Option<(RepositoryName, u64)> {
+    match subject.parse().ok()? {
+        Subject::Changes {
+            repository, number, ..
+        }
+        | Subject::Fetched { repository, number }
+        | Subject::Valid { repository, number }
+        | Subject::Changesets { repository, number }
+        | Subject::Events {
+            repository, number, ..
+        } => Some((repository, number)),
+        Subject::Inventory { .. }
+        | Subject::Findings { .. }
+        | Subject::Quarantine { .. }
+        | Subject::Costs { .. } => None,
+    }
+}
