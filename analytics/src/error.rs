@@ -136,7 +136,8 @@ pub enum DatabaseError {
     /// recovers everything that was committed.
     #[error("DuckDB must be restarted: {0}")]
     Fatal(#[source] duckdb::Error),
-    /// There is no space left; nothing of the operation was kept.
+    /// There is no space left; nothing of the operation was kept. DuckDB may go out of service with
+    /// it: the next operation then fails as [`DatabaseError::Fatal`].
     #[error("no space left on the device: {0}")]
     DiskFull(#[source] duckdb::Error),
     /// The query was interrupted.
@@ -210,5 +211,31 @@ mod tests {
             })
         );
         assert_eq!(holder("IO Error: Could not set lock on file \"a\""), None);
+    }
+
+    fn said(text: &str) -> DatabaseError {
+        duckdb::Error::DuckDBFailure(duckdb::ffi::Error::new(1), Some(text.to_owned())).into()
+    }
+
+    #[test]
+    fn a_full_disk_and_a_database_out_of_service_are_told_apart() {
+        // As DuckDB 1.5.6 wrote them on a file system that was filled up.
+        let full = said(
+            "TransactionContext Error: Failed to commit: Could not write file \
+             \"/data/mirror.duckdb.wal\": No space left on device",
+        );
+        assert!(matches!(full, DatabaseError::DiskFull(_)), "{full:?}");
+        let opening = duckdb::Error::DuckDBFailure(
+            duckdb::ffi::Error::new(1),
+            Some("IO Error: Could not write file \"a\": No space left on device".to_owned()),
+        );
+        let opening = OpenError::new("a".into(), opening);
+        assert!(matches!(opening, OpenError::DiskFull { .. }), "{opening:?}");
+        let fatal = said(
+            "FATAL Error: Failed: database has been invalidated because of a previous fatal error. \
+             The database must be restarted prior to being used again.",
+        );
+        assert!(fatal.is_fatal());
+        assert!(!said("Catalog Error: Table with name x does not exist!").is_fatal());
     }
 }

@@ -139,3 +139,61 @@ impl Positions {
             .collect()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use jiff::Timestamp;
+    use prmirror_proto::{InventoryPage, InventoryScope, RepositoryName, Source};
+
+    use super::*;
+    use crate::Record;
+
+    fn message(sequence: u64, published: i64) -> Sequenced {
+        Sequenced {
+            stream: "S".to_owned(),
+            sequence,
+            message_id: String::new(),
+            published_at: Timestamp::from_second(published).unwrap(),
+            record: Record::Inventory(InventoryPage {
+                repository: RepositoryName::new("o", "r").unwrap(),
+                source: Source::Poll,
+                scope: InventoryScope::Recent,
+                scan: String::new(),
+                scan_started_at: Timestamp::UNIX_EPOCH,
+                page: 0,
+                last: false,
+                total_count: 0,
+                observed_at: Timestamp::UNIX_EPOCH,
+                entries: Vec::new(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_the_stream_dropped_is_not_waited_for_for_ever() {
+        let mut positions = Positions::default();
+        let last = 2 * MOST_RANGES as u64 + 400;
+        for sequence in (2..=last).step_by(2) {
+            assert_eq!(positions.admit(&message(sequence, 1)), Admission::New);
+        }
+        let ranges = &positions.0["S"].landed;
+        assert_eq!(ranges.len(), MOST_RANGES);
+        // The lowest gaps were closed, the others are open.
+        assert_eq!(positions.admit(&message(3, 1)), Admission::Landed);
+        assert_eq!(positions.admit(&message(last - 1, 1)), Admission::New);
+    }
+
+    #[test]
+    fn a_landed_sequence_that_is_younger_than_all_belongs_to_another_stream() {
+        let mut positions = Positions::default();
+        for (sequence, published) in [(1, 10), (2, 20)] {
+            positions.admit(&message(sequence, published));
+        }
+        assert_eq!(positions.admit(&message(1, 10)), Admission::Landed);
+        assert_eq!(positions.admit(&message(2, 20)), Admission::Landed);
+        assert_eq!(positions.admit(&message(1, 21)), Admission::NewStream);
+        assert_eq!(positions.contiguous()["S"], 1);
+        assert_eq!(positions.admit(&message(2, 22)), Admission::New);
+    }
+}

@@ -268,6 +268,29 @@ fn a_confirmation_moves_the_time_and_nothing_else() {
 }
 
 #[test]
+fn content_that_is_not_here_lands_whatever_it_is_said_to_be() {
+    // A repair compares with the last accepted state, finds nothing new, and sends the content along.
+    let mut database = Database::in_memory().unwrap();
+    let known = pull_request(1, 1);
+    let mut repair = changeset(ChangesetKind::Volatile, &known, at(20));
+    repair.kind = ChangesetKind::Unchanged;
+    land(
+        &mut database,
+        1,
+        [changeset(ChangesetKind::Unchanged, &known, at(10))],
+    );
+    assert_eq!(
+        rows(&database, "SELECT count(*) FROM pull_requests"),
+        ["[0]"]
+    );
+    land(&mut database, 2, [repair]);
+    assert_eq!(
+        rows(&database, "SELECT title, observed_at FROM pull_requests"),
+        [r#"["Change 1, revision 1","2026-03-01T12:00:20Z"]"#]
+    );
+}
+
+#[test]
 fn volatile_data_moves_without_the_content() {
     let mut database = Database::in_memory().unwrap();
     let known = pull_request(1, 1);

@@ -59,21 +59,25 @@ fn say(words: &str) {
     std::io::stdout().flush().unwrap();
 }
 
-/// Changesets of the pull requests of these sequences, one each.
+/// Messages of these sequences: each pull request is seen first, then changed.
 fn messages(first: u64, count: u64) -> prmirror_analytics::Batch {
-    let records = (first..first + count).map(|number| {
-        Record::Changeset(changeset(
-            ChangesetKind::New,
-            &pull_request(number, 1),
-            at(10),
-        ))
+    let records = (first..first + count).map(|sequence| {
+        let number = sequence.div_ceil(2);
+        let (kind, revision) = if sequence % 2 == 1 {
+            (ChangesetKind::New, 1)
+        } else {
+            (ChangesetKind::Changed, 2)
+        };
+        let observed_at = at(10 * i64::try_from(revision).unwrap());
+        let seen = pull_request(number, revision);
+        Record::Changeset(changeset(kind, &seen, observed_at))
     });
     batch(STREAM, first, records)
 }
 
 #[test]
 fn a_killed_writer_leaves_what_it_committed_and_its_position() {
-    const BATCH: u64 = 7;
+    const BATCH: u64 = 5;
     if let Some(path) = role() {
         let mut database = Database::open(&path, Options::default()).unwrap();
         loop {
@@ -103,22 +107,28 @@ fn a_killed_writer_leaves_what_it_committed_and_its_position() {
         let position = database.positions().unwrap()[STREAM];
         assert!(position >= acknowledged, "{position} of {acknowledged}");
         assert_eq!(position % BATCH, 0, "a batch lands whole or not at all");
-        for table in [
-            "pull_requests",
-            "version_log",
-            "events",
-            "labels",
-            "reviews",
-        ] {
+        // Every second message replaced what the one before it had landed, in the same batch or not.
+        let (seen, changed) = (position.div_ceil(2), position / 2);
+        for (table, rows_each) in [("pull_requests", 1), ("labels", 1), ("files", 2)] {
             assert_eq!(
                 rows(
                     &database,
                     &format!("SELECT count(*), count(DISTINCT number), max(number) FROM {table}")
                 ),
-                [format!("[{position},{position},{position}]")],
+                [format!("[{},{seen},{seen}]", rows_each * seen)],
                 "{table} in round {round}"
             );
         }
+        assert_eq!(
+            rows(
+                &database,
+                "SELECT (SELECT count(*) FROM version_log), (SELECT count(*) FROM events),
+                        (SELECT count(*) FROM labels WHERE name = 'revision-2'),
+                        (SELECT count(*) FROM current_checks)"
+            ),
+            [format!("[{position},{position},{changed},{}]", 2 * seen)],
+            "round {round}"
+        );
     }
 }
 
@@ -184,5 +194,5 @@ fn a_published_copy_leaves_the_file_locked() {
     let count: i64 = copied
         .query_row("SELECT count(*) FROM pull_requests", [], |row| row.get(0))
         .unwrap();
-    assert_eq!(count, 4);
+    assert_eq!(count, 2);
 }

@@ -215,3 +215,60 @@ fn an_export_that_fails_leaves_the_last_one() {
     reader.export_parquet(folder.path(), at(3)).unwrap();
     assert_eq!(names(folder.path()).len(), before.len() + 1);
 }
+
+#[test]
+fn everything_goes_on_under_constant_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.duckdb");
+    let mut database =
+        Database::open(&folder.path().join("mirror.duckdb"), Options::default()).unwrap();
+    land(&mut database, 1);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    std::thread::scope(|scope| {
+        let counting = database.reader().unwrap();
+        let exporting = database.reader().unwrap();
+        let export = folder.path().join("parquet");
+        let counter = scope.spawn(move || {
+            let mut seen = 0;
+            while !stopped() {
+                // Both sides of a batch are seen, or neither.
+                let sql =
+                    "SELECT (SELECT count(*) FROM pull_requests), (SELECT count(*) FROM files)";
+                let table = counting
+                    .query(sql, &prmirror_analytics::Limits::default())
+                    .unwrap();
+                let [landed, files] = [0, 1].map(|i| table.rows[0][i].as_u64().unwrap());
+                assert_eq!(files, 2 * landed);
+                assert!(landed >= seen);
+                seen = landed;
+            }
+        });
+        let exporter = scope.spawn(move || {
+            let mut second = 0;
+            while !stopped() {
+                second += 1;
+                exporting.export_parquet(&export, at(second)).unwrap();
+            }
+        });
+        for number in 2..12 {
+            land(&mut database, number);
+            database.snapshot(&copy).unwrap();
+            let copied = duckdb::Connection::open(&copy).unwrap();
+            assert_eq!(
+                count(&copied, "pull_requests"),
+                i64::try_from(number).unwrap()
+            );
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        counter.join().unwrap();
+        exporter.join().unwrap();
+    });
+}
+
+#[test]
+fn writer_and_readers_may_be_sent_to_a_thread_of_their_own() {
+    fn may_be_sent<T: Send>() {}
+    may_be_sent::<Database>();
+    may_be_sent::<prmirror_analytics::Reader>();
+}

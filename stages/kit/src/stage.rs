@@ -11,7 +11,8 @@ pub trait Stage: Send + Sync + 'static {
     /// Name, as in `fetch-pr`: of the process, its log, its metrics, and of what it sets aside.
     const NAME: &'static str;
 
-    /// The durable consumers that it reads from.
+    /// The durable consumers that it reads from. Asked again from time to time while the stage runs,
+    /// for [`Input::start_after`] moves with the work; everything else must stay as it was.
     fn inputs(&self) -> Vec<Input>;
 
     /// Handles one batch: one outcome for each delivery, in the same order. The deliveries of one
@@ -38,7 +39,8 @@ pub struct Input {
     /// How long after a crash of this process the broker gives its messages to another. Work may
     /// take longer: as long as the process lives it tells the broker so.
     pub ack_wait: Duration,
-    /// Deliveries after which [`Outcome::Retry`] becomes [`Outcome::Park`].
+    /// Deliveries after which [`Outcome::Retry`] becomes [`Outcome::Park`]. `i64::MAX` is never: for
+    /// work that is put off through no fault of the message.
     ///
     /// [`Outcome::Retry`]: crate::Outcome::Retry
     /// [`Outcome::Park`]: crate::Outcome::Park

@@ -12,10 +12,12 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use common::{Requester, finding, large_finding, outgoing, request};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use prmirror_kit::proto::subjects::{STREAM_CHANGES, STREAM_FINDINGS, STREAM_QUARANTINE};
-use prmirror_kit::proto::{ChangeRequest, Finding, Quarantined};
+use prmirror_kit::proto::subjects::{
+    STREAM_CHANGES, STREAM_COSTS, STREAM_FINDINGS, STREAM_QUARANTINE,
+};
+use prmirror_kit::proto::{ApiCost, ChangeRequest, Finding, Quarantined};
 use prmirror_kit::testing::{NatsServer, Running, eventually, eventually_equal, setup, stored};
-use prmirror_kit::{Batch, Bus, Delivery, Input, Metric, Outcome, Setup, Stage};
+use prmirror_kit::{Batch, Bus, Delivery, Input, Metric, Outcome, Outgoing, Setup, Stage};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -372,6 +374,72 @@ async fn a_stage_that_miscounts_is_told_apart_from_its_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_result_is_refused_is_set_aside() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    send(&bus, 0..4).await;
+    let input = Input {
+        batch: Batch {
+            max_count: 4,
+            max_wait: Duration::from_secs(5),
+            ..Batch::default()
+        },
+        ..input()
+    };
+    let stage = Deciding::new(input, |batch| {
+        let result = |delivery: &Delivery| {
+            let number = delivery.decode::<Finding>().unwrap().number;
+            // One result has a subject with an empty part.
+            let rule = if number == 2 { "" } else { "other" };
+            let results = ["before", rule, "after"].map(|rule| {
+                Outgoing::new(&ApiCost {
+                    id: format!("{number}:{rule}"),
+                    stage: rule.to_owned(),
+                    ..cost()
+                })
+                .unwrap()
+            });
+            Outcome::Emit(results.into())
+        };
+        std::future::ready(batch.iter().map(result).collect())
+    });
+    let (setup, _data) = new_setup(&bus);
+    let running = Running::start(setup, stage);
+    settled(&bus, 4).await;
+    running.stop().await.unwrap();
+    let found = quarantined(&bus).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].code, "unpublishable");
+    assert!(found[0].reason.contains("empty"), "{}", found[0].reason);
+    assert_eq!(
+        found[0].original_headers["Nats-Msg-Id"],
+        "finding:toy:o/r#2:0:1"
+    );
+    // All of the others, and what went with the refused one: the broker has it already.
+    assert_eq!(stored(&bus, STREAM_COSTS).await.len(), 3 * 3 + 2);
+}
+
+fn cost() -> ApiCost {
+    ApiCost {
+        id: String::new(),
+        stage: String::new(),
+        repository: finding(0).repository,
+        lane: None,
+        operation: String::new(),
+        token: String::new(),
+        sent_at: jiff::Timestamp::UNIX_EPOCH,
+        elapsed_ms: 0,
+        points: None,
+        remaining: None,
+        limit: None,
+        reset_at: None,
+        bytes: 0,
+        pull_requests: 0,
+        outcome: "ok".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn skips_are_counted_by_reason() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
@@ -493,8 +561,10 @@ async fn a_position_behind_the_consumer_s_makes_it_anew() {
         )
     };
     for (start_after, expected) in [
-        // Nothing kept yet: from the beginning.
-        (Some(0), (1..=10).collect::<Vec<u64>>()),
+        // A position in another stream, and no consumer yet: from the beginning.
+        (Some(400), (1..=10).collect::<Vec<u64>>()),
+        // Nothing kept: from the beginning.
+        (Some(0), (1..=10).collect()),
         // All kept.
         (Some(10), vec![]),
         // An older database.
@@ -613,7 +683,7 @@ async fn a_work_queue_that_lost_its_end_is_read_on() {
     };
     let requests = |numbers: std::ops::Range<u64>| {
         numbers
-            .map(|n| prmirror_kit::Outgoing::new(&request(n, "x")).unwrap())
+            .map(|n| Outgoing::new(&request(n, "x")).unwrap())
             .collect::<Vec<_>>()
     };
     eventually("published", || async {
@@ -657,7 +727,7 @@ async fn the_newest_request_of_a_pull_request_replaces_the_one_that_waits() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     for basis in ["a", "b", "c"] {
-        let message = prmirror_kit::Outgoing::new(&request(1, basis)).unwrap();
+        let message = Outgoing::new(&request(1, basis)).unwrap();
         bus.publish(message, None).await.unwrap();
     }
     let waiting = stored(&bus, STREAM_CHANGES).await;

@@ -28,6 +28,13 @@ pub(super) struct Held {
     pub(super) received: Instant,
     /// Given back when the message is out of hand.
     _credit: Option<OwnedSemaphorePermit>,
+    in_hand: InHand,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.in_hand.abandon(&self.reply);
+    }
 }
 
 impl Held {
@@ -37,6 +44,7 @@ impl Held {
         bus: &Bus,
         message: async_nats::Message,
         credit: Option<OwnedSemaphorePermit>,
+        in_hand: &InHand,
     ) -> Option<Self> {
         let message = jetstream::Message {
             message,
@@ -56,12 +64,15 @@ impl Held {
             published_at: Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()?,
             pending: info.pending,
         };
+        let reply = message.message.reply.as_ref()?.to_string();
+        in_hand.lists().worked_on.insert(reply.clone());
         Some(Self {
             delivery,
             sound,
-            reply: message.message.reply.as_ref()?.to_string(),
+            reply,
             received: Instant::now(),
             _credit: credit,
+            in_hand: in_hand.clone(),
         })
     }
 
@@ -75,34 +86,52 @@ impl Held {
 #[derive(Clone)]
 pub(super) struct InHand {
     client: Client,
-    replies: Arc<Mutex<HashSet<String>>>,
+    lists: Arc<Mutex<Lists>>,
+}
+
+#[derive(Default)]
+struct Lists {
+    worked_on: HashSet<String>,
+    /// Dropped without having been settled: whoever worked on them was ended.
+    abandoned: Vec<String>,
 }
 
 impl InHand {
     pub(super) fn new(bus: &Bus) -> Self {
         Self {
             client: bus.client().clone(),
-            replies: Arc::default(),
+            lists: Arc::default(),
         }
     }
 
-    fn replies(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lists(&self) -> std::sync::MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, held: &Held) {
-        self.replies().insert(held.reply.clone());
+    fn abandon(&self, reply: &str) {
+        let mut lists = self.lists();
+        if let Some(reply) = lists.worked_on.take(reply) {
+            lists.abandoned.push(reply);
+        }
     }
 
-    /// Tells the broker that all are worked on, so that it gives none to another process.
+    /// Tells the broker that all are worked on, so that it gives none to another process, and gives
+    /// back what was abandoned.
     pub(super) async fn progress(&self) {
         if self.client.connection_state() != State::Connected {
             return;
         }
-        let replies: Vec<String> = self.replies().iter().cloned().collect();
-        for reply in replies {
-            // One that is settled in this moment takes no harm: the broker ignores it.
-            if self.replies().contains(&reply) {
+        let (worked_on, abandoned) = {
+            let mut lists = self.lists();
+            let worked_on: Vec<String> = lists.worked_on.iter().cloned().collect();
+            (worked_on, std::mem::take(&mut lists.abandoned))
+        };
+        for reply in abandoned {
+            self.nak(reply).await;
+        }
+        for reply in worked_on {
+            // One that was settled meanwhile is none of the broker's concern any more.
+            if self.lists().worked_on.contains(&reply) {
                 let _ = self.client.publish(reply, AckKind::Progress.into()).await;
             }
         }
@@ -112,7 +141,7 @@ impl InHand {
     /// the message may come again.
     pub(super) async fn settle(&self, reply: &str, kind: AckKind) -> bool {
         // First: a progress after a nak would undo its delay.
-        self.replies().remove(reply);
+        self.lists().worked_on.remove(reply);
         let request = async_nats::Request::new()
             .payload(Bytes::from(kind))
             .timeout(Some(CONFIRM));
@@ -123,21 +152,27 @@ impl InHand {
     }
 
     /// Gives a message back at once, without waiting.
-    pub(super) async fn give_back(&self, reply: &str) {
-        self.replies().remove(reply);
-        let _ = self
-            .client
-            .publish(reply.to_owned(), AckKind::Nak(None).into())
-            .await;
+    pub(super) async fn give_back(&self, held: Held) {
+        self.lists().worked_on.remove(&held.reply);
+        self.nak(held.reply.clone()).await;
     }
 
     /// Gives everything back that is still in hand.
     pub(super) async fn give_all_back(&self) {
-        let replies: Vec<String> = self.replies().drain().collect();
+        let replies: Vec<String> = {
+            let mut lists = self.lists();
+            let abandoned = std::mem::take(&mut lists.abandoned);
+            lists.worked_on.drain().chain(abandoned).collect()
+        };
         for reply in replies {
-            let _ = self.client.publish(reply, AckKind::Nak(None).into()).await;
+            self.nak(reply).await;
         }
         let flushed = tokio::time::timeout(Duration::from_secs(1), self.client.flush());
         let _ = flushed.await;
+    }
+
+    /// Without a delay the broker delivers it again within milliseconds.
+    async fn nak(&self, reply: String) {
+        let _ = self.client.publish(reply, AckKind::Nak(None).into()).await;
     }
 }

@@ -60,13 +60,13 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
 
     // What nobody has begun goes back at once, for others to take.
     for held in queue.into_messages() {
-        in_hand.give_back(&held.reply).await;
+        in_hand.give_back(held).await;
     }
     let deadline = Instant::now() + shared.context.drain;
     loop {
         tokio::select! {
             held = messages.recv() => match held {
-                Some(held) => in_hand.give_back(&held.reply).await,
+                Some(held) => in_hand.give_back(held).await,
                 None => break,
             },
             () = tokio::time::sleep_until(deadline) => break,

@@ -120,7 +120,7 @@ impl<S: Stage> Reader<S> {
 
     /// Takes a message in hand and passes it on.
     fn keep(&self, message: Message, credit: Option<OwnedSemaphorePermit>) {
-        let Some(held) = Held::new(&self.shared.bus, message, credit) else {
+        let Some(held) = Held::new(&self.shared.bus, message, credit, &self.in_hand) else {
             warn!(
                 durable = self.input.durable,
                 "ignoring a message that comes from no stream"
@@ -133,7 +133,6 @@ impl<S: Stage> Reader<S> {
                 .metrics
                 .add(Metric::Redeliveries, &[], 1);
         }
-        self.in_hand.insert(&held);
         // The receiver lives until this task has ended.
         let _ = self.messages.send(held);
     }
