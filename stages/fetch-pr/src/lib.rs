@@ -64,7 +64,6 @@ impl Stage for FetchPr {
                     ..Batch::default()
                 },
                 concurrency: self.config.concurrency.max(1) as usize,
-                ack_wait: Duration::from_secs(60),
                 // Waiting for the next hour's points is not failing: what failed is counted here.
                 max_deliver: i64::MAX,
                 max_ack_pending: 4 * i64::from(self.config.batch.max(1)),

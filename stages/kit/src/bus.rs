@@ -203,6 +203,7 @@ pub struct Bus {
     jetstream: JetStream,
     /// Counts the connections made: a reader that sees it move asks for its messages anew.
     connections: watch::Receiver<u64>,
+    losses: Losses,
     sender: Arc<Sender>,
 }
 
@@ -223,6 +224,7 @@ impl Bus {
             source,
         };
         let (connected, connections) = watch::channel(0);
+        let (lost, losses) = watch::channel(0);
         let options = ConnectOptions::new()
             .name(name)
             .connection_timeout(Duration::from_secs(5))
@@ -234,7 +236,7 @@ impl Bus {
                     .min(Duration::from_secs(2))
             })
             .event_callback(move |event| {
-                observe(&event, &connected);
+                observe(&event, &connected, &lost);
                 std::future::ready(())
             });
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -266,6 +268,7 @@ impl Bus {
             client,
             jetstream,
             connections,
+            losses: Losses(losses),
             sender: Arc::new(Sender {
                 run: String::new(),
                 metrics: Metrics::new(name),
@@ -298,6 +301,11 @@ impl Bus {
     /// Moves whenever the connection has been made anew.
     pub(crate) fn connections(&self) -> watch::Receiver<u64> {
         self.connections.clone()
+    }
+
+    /// How often the connection was lost.
+    pub(crate) const fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Publishes a message and waits for the broker's confirmation. `cause` is the id of what led
@@ -391,10 +399,13 @@ impl Bus {
         let message = PublishMessage::build()
             .headers(header_map(&envelope))
             .payload(body);
+        let losses = self.losses.so_far();
         match self.jetstream.send_publish(subject.clone(), message).await {
             Ok(confirmation) => Ok(Sent {
                 subject,
                 confirmation,
+                losses,
+                deadline: Instant::now() + ACK_TIMEOUT,
             }),
             Err(error) => Err(self.failed(PublishError::of(&subject, error))),
         }
@@ -402,10 +413,24 @@ impl Bus {
 
     /// Waits for the confirmation of what was sent.
     pub(crate) async fn confirmed(&self, sent: Sent) -> Result<PublishReceipt, PublishError> {
-        let ack = sent
-            .confirmation
-            .await
-            .map_err(|error| self.failed(PublishError::of(&sent.subject, error)))?;
+        let unconfirmed = |source: &str| PublishError::Unavailable {
+            subject: sent.subject.clone(),
+            source: source.into(),
+        };
+        // Many are waited for one after the other: each has the time that it had from its sending.
+        let ack = tokio::select! {
+            biased;
+            ack = sent.confirmation.into_future() => {
+                ack.map_err(|error| PublishError::of(&sent.subject, error))
+            }
+            () = self.losses.after(sent.losses) => {
+                Err(unconfirmed("the connection was lost before the broker confirmed"))
+            }
+            () = tokio::time::sleep_until(sent.deadline) => {
+                Err(unconfirmed("the broker does not confirm"))
+            }
+        };
+        let ack = ack.map_err(|error| self.failed(error))?;
         let metrics = &self.sender.metrics;
         metrics.add(Metric::Published, &[], 1);
         if ack.duplicate {
@@ -456,17 +481,40 @@ impl Bus {
 pub(crate) struct Sent {
     subject: String,
     confirmation: PublishAckFuture,
+    /// Losses of the connection before it was sent.
+    losses: u64,
+    /// Until when the broker has time to confirm it.
+    deadline: Instant,
+}
+
+/// Counts how often the connection was lost. What was sent before a loss is not answered after it.
+#[derive(Clone)]
+pub(crate) struct Losses(watch::Receiver<u64>);
+
+impl Losses {
+    /// How often it was lost until now.
+    pub(crate) fn so_far(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    /// Ends when it has been lost since there were `count` losses.
+    pub(crate) async fn after(&self, count: u64) {
+        let mut losses = self.0.clone();
+        // An error means that the client is gone: it answers nothing either.
+        let _ = losses.wait_for(|now| *now != count).await;
+    }
 }
 
 /// Says once when the connection is lost and once when it is back; the client itself tries on.
-fn observe(event: &Event, connected: &watch::Sender<u64>) {
+fn observe(event: &Event, connected: &watch::Sender<u64>, lost: &watch::Sender<u64>) {
     match event {
         Event::Connected => {
             connected.send_modify(|count| *count += 1);
             info!("connected to NATS");
         }
         Event::Disconnected => {
-            warn!("the connection to NATS is lost; trying again until it is back")
+            lost.send_modify(|count| *count += 1);
+            warn!("the connection to NATS is lost; trying again until it is back");
         }
         Event::SlowConsumer(_) => warn!("NATS messages came faster than they were read: {event}"),
         Event::ServerError(error) => warn!("the NATS server says: {error}"),

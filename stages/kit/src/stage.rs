@@ -55,7 +55,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// An input with the usual settings: single messages in order, 30 s, 5 deliveries.
+    /// An input with the usual settings: single messages in order, 20 s, 5 deliveries.
     #[must_use]
     pub fn new(
         stream: &'static str,
@@ -68,7 +68,7 @@ impl Input {
             filter: filter.into(),
             batch: Batch::default(),
             concurrency: 1,
-            ack_wait: Duration::from_secs(30),
+            ack_wait: Duration::from_secs(20),
             max_deliver: 5,
             max_ack_pending: 10_000,
             start_after: None,

@@ -27,7 +27,7 @@ impl Case for FromStream {
     }
 }
 
-/// Reads from a work queue, several batches at once.
+/// Reads from a work queue, several batches at once, and never gives up.
 struct FromQueue;
 
 impl Case for FromQueue {

@@ -92,7 +92,6 @@ impl Stage for Publish {
             },
             // A landing that fails because the disk is full succeeds when there is room.
             max_deliver: i64::MAX,
-            ack_wait: Duration::from_secs(60),
             max_ack_pending: 2 * i64::from(self.config.batch),
             ..Input::new(stream, durable, filter)
         };

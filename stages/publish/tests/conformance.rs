@@ -39,10 +39,11 @@ impl Case for Landing {
         eventually("the database is closed", || async {
             match publish::open(&setup) {
                 Ok(stage) => Some(stage),
-                Err(error) => match error.downcast_ref() {
-                    Some(OpenError::AlreadyOpen { .. }) => None,
-                    _ => panic!("{error:#}"),
-                },
+                Err(error) => {
+                    let busy = matches!(error.downcast_ref(), Some(OpenError::AlreadyOpen { .. }));
+                    assert!(busy, "{error:#}");
+                    None
+                }
             }
         })
         .await

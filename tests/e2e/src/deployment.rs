@@ -61,7 +61,8 @@ grace = "1s"
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// A folder with a `pipeline.toml` and a data folder, and everything that was started on it: killed
-/// and removed when dropped. With `PRMIRROR_TEST_KEEP` in the environment the folder stays.
+/// and removed when dropped. With `PRMIRROR_TEST_KEEP` in the environment the
+/// folder stays; `PRMIRROR_TEST_LOG` is the `RUST_LOG` of what is started.
 #[derive(Debug)]
 pub struct Deployment {
     folder: TempDir,
@@ -168,6 +169,7 @@ impl Deployment {
         command
             .env("NATS_SERVER", nats_server())
             .env("PRMIRROR_DATA", self.data())
+            .envs(std::env::var_os("PRMIRROR_TEST_LOG").map(|log| ("RUST_LOG", log)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, Losses};
 use crate::delivery::{Delivery, envelope_of, headers_of};
 
 /// How long the broker may take to confirm an acknowledgement.
@@ -26,6 +26,8 @@ pub(super) struct Held {
     /// Where the broker expects to hear of it; differs between deliveries.
     pub(super) reply: String,
     pub(super) received: Instant,
+    /// Losses of the connection before it came.
+    losses: u64,
     /// Given back when the message is out of hand.
     _credit: Option<OwnedSemaphorePermit>,
     in_hand: InHand,
@@ -71,6 +73,7 @@ impl Held {
             sound,
             reply,
             received: Instant::now(),
+            losses: bus.losses().so_far(),
             _credit: credit,
             in_hand: in_hand.clone(),
         })
@@ -86,6 +89,7 @@ impl Held {
 #[derive(Clone)]
 pub(super) struct InHand {
     client: Client,
+    losses: Losses,
     lists: Arc<Mutex<Lists>>,
 }
 
@@ -100,6 +104,7 @@ impl InHand {
     pub(super) fn new(bus: &Bus) -> Self {
         Self {
             client: bus.client().clone(),
+            losses: bus.losses().clone(),
             lists: Arc::default(),
         }
     }
@@ -139,16 +144,24 @@ impl InHand {
 
     /// Settles a message, and waits until the broker has noted it. `false`: it did not confirm, and
     /// the message may come again.
-    pub(super) async fn settle(&self, reply: &str, kind: AckKind) -> bool {
+    pub(super) async fn settle(&self, held: &Held, kind: AckKind) -> bool {
         // First: a progress after a nak would undo its delay.
-        self.lists().worked_on.remove(reply);
-        let request = async_nats::Request::new()
-            .payload(Bytes::from(kind))
-            .timeout(Some(CONFIRM));
-        self.client
-            .send_request(reply.to_owned(), request)
-            .await
-            .is_ok()
+        self.lists().worked_on.remove(&held.reply);
+        let word = Bytes::from(kind);
+        if self.losses.so_far() == held.losses {
+            let request = async_nats::Request::new()
+                .payload(word.clone())
+                .timeout(Some(CONFIRM));
+            tokio::select! {
+                confirmed = self.client.send_request(held.reply.clone(), request) => {
+                    return confirmed.is_ok();
+                }
+                () = self.losses.after(held.losses) => {}
+            }
+        }
+        // A broker that was started anew may not know of the delivery, and then says nothing.
+        let _ = self.client.publish(held.reply.clone(), word).await;
+        false
     }
 
     /// Gives a message back at once, without waiting.

@@ -48,7 +48,7 @@ pub(super) async fn settle<S: Stage>(
         .collect();
     publish(shared, &mut settling).await;
     let acknowledged = join_all(settling.iter().map(|one| async {
-        let confirmed = in_hand.settle(&one.held.reply, one.kind).await;
+        let confirmed = in_hand.settle(&one.held, one.kind).await;
         if !confirmed {
             debug!(
                 id = one.held.delivery.id(),

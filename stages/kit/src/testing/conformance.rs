@@ -17,7 +17,9 @@ use prmirror_proto::subjects::STREAM_QUARANTINE;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use super::{Interfering, NatsServer, Running, eventually, eventually_equal, setup, stored};
+use super::{
+    Interfering, NatsServer, Process, Running, eventually, eventually_equal, setup, stored,
+};
 use crate::bus::Bus;
 use crate::command::Setup;
 use crate::config::Pipeline;
@@ -31,13 +33,17 @@ use crate::topology::ensure_topology;
 const MESSAGES: usize = 12;
 /// How soon the broker gives the messages of a crashed process to another.
 const ACK_WAIT: Duration = Duration::from_secs(2);
+/// Retries after which an input without end has to go on: more than the deliveries that an input has
+/// by default, and than those after which a message without an outcome is given up.
+const MANY_RETRIES: i64 = 25;
 
 /// A stage under test.
 pub trait Case: Send + Sync {
     /// The stage.
     type Stage: Stage;
 
-    /// Builds the stage, as its `main` does. Called again after every crash, on the same data.
+    /// Builds the stage, as its `main` does. Called again after every crash, on the same data; what it
+    /// spawns and connects ends in the crash.
     fn build(&self, setup: Setup) -> impl Future<Output = Self::Stage> + Send;
 
     /// A valid message for the stage; those of different `n` have nothing to do with each other. The
@@ -84,8 +90,8 @@ pub async fn run_all(case: &impl Case) {
     panic_is_set_aside_and_the_stage_goes_on(case).await;
     eprintln!("rule: retry comes after its delay");
     retry_comes_after_its_delay(case).await;
-    eprintln!("rule: retries end");
-    retries_end(case).await;
+    eprintln!("rule: retries end, or never do");
+    retries_end_or_never_do(case).await;
     eprintln!("rule: metrics appear");
     metrics_appear(case).await;
     eprintln!("rule: server restart is survived");
@@ -118,10 +124,18 @@ impl<'a, C: Case> World<'a, C> {
         }
     }
 
-    fn setup(&self) -> Setup {
-        let mut setup = setup(C::Stage::NAME, &self.bus, self.data.path());
-        setup.context.check_every = Duration::from_millis(100);
-        setup
+    /// A process in which the stage is built, with a connection of its own.
+    async fn build(&self) -> (Process, Setup, C::Stage) {
+        let process = Process::start();
+        let built = process.within(async {
+            let bus = self.server.bare_bus().await;
+            let mut setup = setup(C::Stage::NAME, &bus, self.data.path());
+            setup.context.check_every = Duration::from_millis(100);
+            let stage = self.case.build(setup.clone()).await;
+            (setup, stage)
+        });
+        let (setup, stage) = built.await;
+        (process, setup, stage)
     }
 
     async fn start(&self) -> Running {
@@ -133,14 +147,13 @@ impl<'a, C: Case> World<'a, C> {
         &self,
         decide: impl Fn(&Delivery) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Running {
-        let setup = self.setup();
-        let stage = self.case.build(setup.clone()).await;
+        let (process, setup, stage) = self.build().await;
         let stage = Interfering {
             stage,
             decide,
             ack_wait: ACK_WAIT,
         };
-        Running::start(setup, stage)
+        Running::start_in(process, setup, stage)
     }
 
     async fn send(&self, samples: std::ops::Range<usize>) {
@@ -170,12 +183,15 @@ impl<'a, C: Case> World<'a, C> {
 
     /// The input that the samples go to.
     async fn input(&self) -> Input {
-        let inputs = self.case.build(self.setup()).await.inputs();
+        let (process, _, stage) = self.build().await;
+        let inputs = stage.inputs();
+        drop(stage);
+        process.end().await;
         let subject = self.case.sample(0).subject.to_string();
-        let stream = self.bus.jetstream().stream_by_subject(subject).await;
-        let stream = stream.expect("the stream of the samples");
-        let found = inputs.into_iter().find(|input| input.stream == stream);
-        found.expect("the stage reads the stream of the samples")
+        let found = inputs
+            .into_iter()
+            .find(|input| lets_through(&input.filter, &subject));
+        found.expect("the stage reads the samples")
     }
 
     /// The stage's consumer, as soon as there is one.
@@ -201,6 +217,20 @@ impl<'a, C: Case> World<'a, C> {
         })
         .await;
     }
+}
+
+/// Whether a consumer's filter lets a subject through.
+fn lets_through(filter: &str, subject: &str) -> bool {
+    let mut parts = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, parts.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(part)) if wanted == part => {}
+            (_, Some(_) | None) => return false,
+        }
+    }
+    parts.next().is_none()
 }
 
 /// What the stage brings about when nothing happens to it.
@@ -431,27 +461,39 @@ pub async fn retry_comes_after_its_delay<C: Case>(case: &C) {
     );
 }
 
-/// A message that is never ready is set aside in the end.
-pub async fn retries_end<C: Case>(case: &C) {
+/// A message that is never ready is set aside in the end; on an input without end it never is, and is
+/// done when it is ready after all.
+pub async fn retries_end_or_never_do<C: Case>(case: &C) {
     let world = World::new(case).await;
     let input = world.input().await;
+    let never_ends = input.max_deliver == i64::MAX;
+    let trouble_ends = if never_ends { MANY_RETRIES } else { i64::MAX };
     world.send(0..1).await;
     let running = world
-        .start_with(|_| {
-            Some(Outcome::Retry {
+        .start_with(move |delivery| {
+            (delivery.delivered <= trouble_ends).then(|| Outcome::Retry {
                 after: Duration::from_millis(10),
                 reason: "never".to_owned(),
             })
         })
         .await;
-    let quarantined = one_quarantined(&world.bus).await;
-    assert_eq!(quarantined.code, "retries-exhausted");
-    assert_eq!(quarantined.deliveries, input.max_deliver);
-    assert!(
-        quarantined.reason.contains("never"),
-        "{}",
-        quarantined.reason
-    );
+    if never_ends {
+        let expected = reference(case, 1).await;
+        world
+            .expect("the effect of the last retry", &running, &expected)
+            .await;
+        let quarantined = stored(&world.bus, STREAM_QUARANTINE).await;
+        assert!(quarantined.is_empty(), "set aside: {quarantined:?}");
+    } else {
+        let quarantined = one_quarantined(&world.bus).await;
+        assert_eq!(quarantined.code, "retries-exhausted");
+        assert_eq!(quarantined.deliveries, input.max_deliver);
+        assert!(
+            quarantined.reason.contains("never"),
+            "{}",
+            quarantined.reason
+        );
+    }
     world.settled(&input).await;
     running.stop().await.expect("a clean end");
 }
@@ -515,7 +557,6 @@ pub async fn server_restart_is_survived<C: Case>(case: &C) {
 /// A consumer that stands beyond its stream's end (after a power failure) would deliver nothing: it
 /// is made anew, at the start and while the stage runs.
 pub async fn consumer_ahead_of_its_stream_is_made_anew<C: Case>(case: &C) {
-    let expected = reference(case, MESSAGES).await;
     let world = World::new(case).await;
     let input = world.input().await;
     let jetstream = world.bus.jetstream();
@@ -536,6 +577,7 @@ pub async fn consumer_ahead_of_its_stream_is_made_anew<C: Case>(case: &C) {
         .create_consumer_on_stream(ahead, input.stream)
         .await;
     made.expect("a consumer that is ahead");
+    let expected = reference(case, MESSAGES).await;
     world.send(0..MESSAGES).await;
     let running = world.start().await;
     world.expect("all effects", &running, &expected).await;
@@ -547,4 +589,28 @@ pub async fn consumer_ahead_of_its_stream_is_made_anew<C: Case>(case: &C) {
         .value(Metric::ConsumersRecreated, &labels);
     assert_eq!(recreated, 1);
     running.stop().await.expect("a clean end");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lets_through;
+
+    #[test]
+    fn filters_let_through_what_nats_says() {
+        for (filter, subject, expected) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.b.c", false),
+            ("a.b.c", "a.b", false),
+            ("a.>", "a.b.c", true),
+            ("a.>", "a", false),
+            ("a.*.c", "a.b.c", true),
+            ("a.*", "a.b.c", false),
+        ] {
+            assert_eq!(
+                lets_through(filter, subject),
+                expected,
+                "{filter} {subject}"
+            );
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 pub mod conformance;
 mod interfere;
+mod process;
 mod server;
 
 use std::fmt::Debug;
@@ -23,6 +24,8 @@ use crate::config::Pipeline;
 use crate::context::Context;
 use crate::delivery::{envelope_of, headers_of};
 use crate::stage::Stage;
+
+use process::Process;
 
 pub use interfere::Interfering;
 pub use server::NatsServer;
@@ -73,30 +76,53 @@ pub fn setup(stage: &'static str, bus: &Bus, data: &std::path::Path) -> Setup {
     Setup::new(bus, context, data.to_owned(), CancellationToken::new())
 }
 
-/// A stage that runs in a task.
+/// A stage that runs.
 pub struct Running {
     /// What it was built from.
     pub setup: Setup,
     task: JoinHandle<Result<(), String>>,
+    process: Option<Process>,
 }
 
 impl Running {
-    /// Runs a stage.
+    /// Runs a stage in a task.
     pub fn start<S: Stage>(setup: Setup, stage: S) -> Self {
         let running = setup.clone();
         let task = tokio::spawn(async move { running.run(stage).await });
-        Self { setup, task }
+        Self {
+            setup,
+            task,
+            process: None,
+        }
+    }
+
+    /// Runs a stage in a process of its own, in which it was built.
+    fn start_in<S: Stage>(process: Process, setup: Setup, stage: S) -> Self {
+        let running = setup.clone();
+        let task = process.spawn(async move { running.run(stage).await });
+        Self {
+            setup,
+            task,
+            process: Some(process),
+        }
     }
 
     /// Stops it as SIGTERM does, and returns what its process would end with.
     pub async fn stop(self) -> Result<(), String> {
         self.setup.shutdown.cancel();
-        self.task.await.expect("the stage's task panicked")
+        let ended = self.task.await.expect("the stage's task panicked");
+        if let Some(process) = self.process {
+            process.end().await;
+        }
+        ended
     }
 
     /// Ends it as a crash does: nothing is finished, nothing given back.
     pub async fn crash(self) {
         self.task.abort();
+        if let Some(process) = self.process {
+            process.end().await;
+        }
         let _ = self.task.await;
     }
 

@@ -96,7 +96,7 @@ impl Stage for Requester {
     }
 }
 
-/// Makes a finding of each change request: reads from the work queue.
+/// Makes a finding of each change request: reads from the work queue, and never gives up.
 pub(crate) struct Finder;
 
 impl Stage for Finder {
@@ -105,6 +105,7 @@ impl Stage for Finder {
     fn inputs(&self) -> Vec<Input> {
         vec![Input {
             concurrency: 3,
+            max_deliver: i64::MAX,
             ..Input::new(STREAM_CHANGES, "finder", "pr.changes.bulk.>")
         }]
     }
