@@ -155,6 +155,13 @@ impl Database {
         Ok(Positions::read(&self.connection)?.contiguous())
     }
 
+    /// The highest sequence that has landed of each stream. What a consumer has acknowledged beyond it
+    /// was landed in another database.
+    #[must_use]
+    pub fn highest_landed(&self) -> BTreeMap<String, u64> {
+        self.positions.highest()
+    }
+
     /// Lands a batch in one transaction: every row and the stream positions, or nothing. What has
     /// landed before is skipped, whatever order it comes in. Of a pull request, the newest
     /// observation by `(updatedAt, observed_at)` is what is current; older ones add to the history.

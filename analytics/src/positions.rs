@@ -138,6 +138,14 @@ impl Positions {
             .filter_map(|(stream, position)| Some((stream.clone(), position.landed.contiguous()?)))
             .collect()
     }
+
+    /// The highest that has landed of each stream.
+    pub(crate) fn highest(&self) -> BTreeMap<String, u64> {
+        self.0
+            .iter()
+            .filter_map(|(stream, position)| Some((stream.clone(), position.landed.last()?)))
+            .collect()
+    }
 }
 
 #[cfg(test)]

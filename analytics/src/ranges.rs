@@ -63,6 +63,11 @@ impl Ranges {
         self.0.first().map(|(_, last)| *last)
     }
 
+    /// The highest number.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.0.last().map(|(_, last)| *last)
+    }
+
     /// Fills the lowest gap.
     pub(crate) fn close_lowest_gap(&mut self) {
         if let [(first, _), (_, last), ..] = *self.0.as_slice() {

@@ -19,6 +19,7 @@ pub use under_way::under_way;
 pub use upkeep::{Upkeep, reconcile_once};
 pub use writer::{Writer, WriterError};
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prmirror_analytics::{Batch as LandingBatch, DatabaseError, Record, Sequenced};
@@ -46,17 +47,26 @@ const CODE_UNLANDABLE: &str = "landing-refused";
 /// The stage.
 pub struct Publish {
     writer: Writer,
+    /// The highest sequence of each stream that was in the database when it was opened.
+    highest_landed: BTreeMap<String, u64>,
     config: PublishConfig,
     /// Told when a scan is complete: time to reconcile.
     scanned: Arc<Notify>,
 }
 
 impl Publish {
-    /// The stage over an open database. `scanned` is notified when a scan has landed to its end.
+    /// The stage over an open database, in which `highest_landed` is the highest sequence of each
+    /// stream. `scanned` is notified when a scan has landed to its end.
     #[must_use]
-    pub fn new(writer: Writer, config: PublishConfig, scanned: Arc<Notify>) -> Self {
+    pub fn new(
+        writer: Writer,
+        highest_landed: BTreeMap<String, u64>,
+        config: PublishConfig,
+        scanned: Arc<Notify>,
+    ) -> Self {
         Self {
             writer,
+            highest_landed,
             config,
             scanned,
         }
@@ -84,7 +94,7 @@ impl Stage for Publish {
     const NAME: &'static str = "publish";
 
     fn inputs(&self) -> Vec<Input> {
-        let input = |stream, durable: &str, filter: &str| Input {
+        let input = |stream: &'static str, durable: &str, filter: &str| Input {
             batch: Batch {
                 max_count: self.config.batch as usize,
                 max_wait: self.config.batch_wait,
@@ -93,6 +103,8 @@ impl Stage for Publish {
             // A landing that fails because the disk is full succeeds when there is room.
             max_deliver: i64::MAX,
             max_ack_pending: 2 * i64::from(self.config.batch),
+            // A database that is new, or an older copy, is filled up from the streams.
+            start_after: Some(self.highest_landed.get(stream).copied().unwrap_or(0)),
             ..Input::new(stream, durable, filter)
         };
         vec![

@@ -59,5 +59,10 @@ pub fn open(setup: &Setup) -> anyhow::Result<Publish> {
     setup.spawn("service", async move {
         serving.await.map_err(|error| format!("{error:#}"))
     });
-    Ok(Publish::new(opened.writer, config, scanned))
+    Ok(Publish::new(
+        opened.writer,
+        opened.highest_landed,
+        config,
+        scanned,
+    ))
 }

@@ -1,5 +1,6 @@
 //! The thread that owns the database, and the way to it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -46,6 +47,8 @@ pub struct Opened {
     pub writer: Writer,
     /// For queries beside it.
     pub readers: Readers,
+    /// The highest sequence of each stream that is in it.
+    pub highest_landed: BTreeMap<String, u64>,
     /// Ends with the fatal error after which the process must end, or with `None` when the database
     /// was closed.
     pub ended: oneshot::Receiver<Option<String>>,
@@ -59,6 +62,7 @@ impl Writer {
     pub fn open(path: &Path, options: Options) -> anyhow::Result<Opened> {
         let database = Database::open(path, options).map_err(|error: OpenError| error)?;
         let reader = database.reader()?;
+        let highest_landed = database.highest_landed();
         let (commands, queue) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
@@ -71,6 +75,7 @@ impl Writer {
         Ok(Opened {
             writer: Self { commands },
             readers: Readers::new(reader),
+            highest_landed,
             ended,
         })
     }
