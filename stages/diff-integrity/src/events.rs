@@ -68,6 +68,8 @@ pub fn diff(
             .cmp(&b.occurred_at)
             .then_with(|| a.id.cmp(&b.id))
     });
+    // A node that is twice in a list happened once.
+    events.dedup_by(|a, b| a.id == b.id);
     events
 }
 
@@ -508,7 +510,7 @@ impl Teller<'_> {
         if same_head && let (Some(was), Some(now)) = (was, now) {
             let names = rerun(was, now);
             if !names.is_empty() {
-                let when = self.newest(now);
+                let when = newest(Some(was), now);
                 self.push(
                     when,
                     EventData::CiRerun {
@@ -537,15 +539,8 @@ impl Teller<'_> {
                 after: state(now),
             },
         };
-        let when = now.and_then(|checks| self.newest(checks));
+        let when = now.and_then(|now| newest(was, now));
         self.push(when, data);
-    }
-
-    /// The newest time that the checks tell, if it is news.
-    fn newest(&self, checks: &StatusRollup) -> Option<(Timestamp, Option<String>)> {
-        let times = |c: &CiContext| c.completed_at.max(c.started_at);
-        let newest = checks.contexts.nodes.iter().filter_map(times).max()?;
-        Some((newest, None))
     }
 
     /// What has no event of its own: further timeline items, and fields that follow from others.
@@ -563,6 +558,17 @@ impl Teller<'_> {
             self.push(None, EventData::MetadataChanged { fields });
         }
     }
+}
+
+/// The newest time that the checks tell, if it is news.
+fn newest(was: Option<&StatusRollup>, now: &StatusRollup) -> Option<(Timestamp, Option<String>)> {
+    let newest = |checks: &StatusRollup| {
+        let times = |c: &CiContext| c.completed_at.max(c.started_at);
+        checks.contexts.nodes.iter().filter_map(times).max()
+    };
+    let known = was.and_then(newest);
+    let at = newest(now).filter(|at| Some(*at) > known)?;
+    Some((at, None))
 }
 
 /// Names of checks that are there under the same name with another id.
@@ -604,40 +610,13 @@ fn failing(checks: &StatusRollup) -> Vec<String> {
 
 /// Names of the fields that differ, for what no other event tells.
 fn changed_fields(before: &PullRequest, after: &PullRequest) -> Vec<String> {
-    let mut fields = Vec::new();
-    let mut compare = |name: &str, differs: bool| {
-        if differs {
-            fields.push(name.to_owned());
-        }
+    // Through their JSON form, in which no field can be forgotten.
+    let fields = |pr: &PullRequest| match serde_json::to_value(pr) {
+        Ok(serde_json::Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => serde_json::Map::new(),
     };
-    compare("updated_at", before.updated_at != after.updated_at);
-    compare("url", before.url != after.url);
-    compare("base_ref_oid", before.base_ref_oid != after.base_ref_oid);
-    compare("head_ref_name", before.head_ref_name != after.head_ref_name);
-    compare(
-        "head_repository",
-        before.head_repository != after.head_repository,
-    );
-    compare("author", before.author != after.author);
-    compare(
-        "merge_commit_oid",
-        before.merge_commit_oid != after.merge_commit_oid,
-    );
-    compare("merged_by", before.merged_by != after.merged_by);
-    compare("closed_at", before.closed_at != after.closed_at);
-    compare("additions", before.additions != after.additions);
-    compare("deletions", before.deletions != after.deletions);
-    compare("changed_files", before.changed_files != after.changed_files);
-    compare(
-        "maintainer_can_modify",
-        before.maintainer_can_modify != after.maintainer_can_modify,
-    );
-    compare(
-        "completeness",
-        before.completeness() != after.completeness(),
-    );
-    compare("labels", before.labels != after.labels);
-    compare("timeline", before.timeline != after.timeline);
-    compare("commits", before.commits != after.commits);
-    fields
+    let before = fields(before);
+    let differs = |(name, value): &(String, serde_json::Value)| before.get(name) != Some(value);
+    let after = fields(after).into_iter();
+    after.filter(differs).map(|(name, _)| name).collect()
 }

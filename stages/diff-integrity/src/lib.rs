@@ -15,7 +15,7 @@ pub use accepted::Accepted;
 pub use events::diff;
 pub use merge::keep_known;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,9 +34,9 @@ const RACES: usize = 5;
 /// The stage.
 pub struct DiffIntegrity {
     accepted: Kv,
-    /// Keys whose stored consequences this process knows to have been sent or is sending: all
-    /// others are sent once more when they are met.
-    settled: Mutex<HashSet<String>>,
+    /// Of each key, the cause of the state whose consequences this process has sent or is sending.
+    /// Those of every other state, of another process perhaps, are sent once more when it is met.
+    settled: Mutex<HashMap<String, String>>,
 }
 
 impl DiffIntegrity {
@@ -131,16 +131,15 @@ impl DiffIntegrity {
         let known = self.accepted.get::<Accepted>(key).await?;
         let mut messages = Vec::new();
         if let Some(known) = &known {
-            let settled = self.is_settled(key);
-            if !settled && known.value.cause != cause {
-                messages.extend(known.value.messages());
-            }
             if known.value.cause == cause {
                 // Delivered again: the state is there, its consequences may not be.
-                self.settle(key);
+                self.settle(key, cause);
                 return Ok(emit(known.value.messages()));
             }
-            if known.value.observed_at >= valid.observed_at {
+            if !self.is_settled(key, &known.value.cause) {
+                messages.extend(known.value.messages());
+            }
+            if is_superseded(valid, &known.value) {
                 return Ok(if messages.is_empty() {
                     Outcome::Skip {
                         reason: "superseded",
@@ -165,22 +164,18 @@ impl DiffIntegrity {
                 self.accepted.create(key, &accepted).await?;
             }
         }
-        self.settle(key);
+        self.settle(key, cause);
         Ok(emit(messages))
     }
 
-    fn is_settled(&self, key: &str) -> bool {
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(key)
+    fn is_settled(&self, key: &str, cause: &str) -> bool {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.get(key).is_some_and(|known| known == cause)
     }
 
-    fn settle(&self, key: &str) {
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.to_owned());
+    fn settle(&self, key: &str, cause: &str) {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.insert(key.to_owned(), cause.to_owned());
     }
 }
 
@@ -190,6 +185,20 @@ fn emit(messages: Vec<Encoded>) -> Outcome {
     match messages.into_iter().collect::<Result<Vec<_>, _>>() {
         Ok(messages) => Outcome::Emit(messages),
         Err(error) => error.into(),
+    }
+}
+
+/// Whether what is known is as new: by GitHub's word, then by when it was asked for.
+fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
+    if known.observed_at < valid.observed_at {
+        return false;
+    }
+    match (&valid.observation, &known.snapshot) {
+        // What is known came from a replica that lagged behind.
+        (Observation::Present { snapshot }, Some(known)) => {
+            snapshot.pull_request.updated_at <= known.pull_request.updated_at
+        }
+        (Observation::Present { .. } | Observation::Gone, _) => true,
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Answer {
     pub rate_limit: Option<RateLimit>,
     /// When it was sent.
     pub sent_at: Timestamp,
+    /// When GitHub answered, by its own clock.
+    pub answered_at: Timestamp,
 }
 
 #[derive(Deserialize)]
@@ -176,6 +178,7 @@ pub(crate) fn read(
                 errors,
                 rate_limit,
                 sent_at,
+                answered_at: date(headers),
             })
         }
         None => Err(without_data(status, errors, parsed.message, excerpt())),
@@ -240,6 +243,15 @@ fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// GitHub's `Date`; our own clock when there is none.
+fn date(headers: &HeaderMap) -> Timestamp {
+    headers
+        .get("date")
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
+        .map_or_else(Timestamp::now, |date| date.timestamp())
+}
+
 /// The pause that GitHub's headers ask for: `retry-after`, else until `x-ratelimit-reset` when
 /// nothing remains. The reset is compared with GitHub's own `Date`, so a wrong clock here does no
 /// harm.
@@ -251,14 +263,7 @@ fn pause(headers: &HeaderMap) -> Option<Duration> {
         return None;
     }
     let reset: i64 = header(headers, "x-ratelimit-reset")?;
-    let now = headers
-        .get("date")
-        .and_then(|date| date.to_str().ok())
-        .and_then(|date| jiff::fmt::rfc2822::parse(date).ok())
-        .map_or_else(
-            || Timestamp::now().as_second(),
-            |date| date.timestamp().as_second(),
-        );
+    let now = date(headers).as_second();
     // One second more: both times are cut to whole seconds.
     Some(Duration::from_secs(
         u64::try_from(reset.saturating_sub(now)).unwrap_or(0) + 1,

@@ -209,6 +209,25 @@ impl Client {
         }
     }
 
+    /// Sends nothing more before the reset when fewer points are left than the floor.
+    fn keep_the_floor(&self, answer: &Answer) {
+        let Some(rate) = &answer.rate_limit else {
+            return;
+        };
+        if rate.remaining >= self.inner.floor {
+            return;
+        }
+        // Both times are GitHub's, so a wrong clock here does no harm.
+        let pause = rate.reset_at.duration_since(answer.answered_at);
+        let pause = Duration::try_from(pause).unwrap_or_default() + Duration::from_secs(1);
+        tracing::warn!(
+            remaining = rate.remaining,
+            ?pause,
+            "points below the floor; waiting for the reset"
+        );
+        self.block(pause);
+    }
+
     fn account(
         &self,
         purpose: &Purpose<'_>,
@@ -218,7 +237,10 @@ impl Client {
         bytes: u64,
     ) {
         let rate_limit = match result {
-            Ok(answer) => answer.rate_limit.as_ref(),
+            Ok(answer) => {
+                self.keep_the_floor(answer);
+                answer.rate_limit.as_ref()
+            }
             Err(error) => {
                 if let crate::Class::Wait(pause) = error.class() {
                     tracing::warn!(?pause, %error, "GitHub asks to wait");
@@ -227,18 +249,6 @@ impl Client {
                 None
             }
         };
-        if let Some(rate) = rate_limit
-            && rate.remaining < self.inner.floor
-        {
-            let pause = rate.reset_at.duration_since(Timestamp::now());
-            let pause = Duration::try_from(pause).unwrap_or_default() + Duration::from_secs(1);
-            tracing::warn!(
-                remaining = rate.remaining,
-                ?pause,
-                "points below the floor; waiting for the reset"
-            );
-            self.block(pause);
-        }
         let record = ApiCost {
             id: digest::of_value(&(
                 &self.inner.token_name,

@@ -41,6 +41,11 @@ pub enum Fault {
         /// The list.
         collection: &'static str,
     },
+    /// A list is said to go on, but nothing followed.
+    Cut {
+        /// The list.
+        collection: &'static str,
+    },
     /// A list did not come at all.
     NoList {
         /// The list.
@@ -148,12 +153,7 @@ impl Gatherer<'_> {
                     // The last word on the total is the newest.
                     list.total = Some(piece.total);
                 }
-                None => {
-                    if piece.more {
-                        list.completeness = Completeness::Partial;
-                    }
-                    break;
-                }
+                None => break,
             }
         }
         let total = list.total.unwrap_or(0);
@@ -165,6 +165,9 @@ impl Gatherer<'_> {
                 total,
                 held,
             });
+        } else if piece.more {
+            list.completeness = Completeness::Partial;
+            self.faults.push(Fault::Cut { collection });
         }
         Ok(list)
     }

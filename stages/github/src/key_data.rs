@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::client::{Client, Purpose};
 use crate::convert;
 use crate::error::Error;
+use crate::pull_requests::no_repository;
 use crate::wire::key;
 
 /// Which list is read.
@@ -82,31 +83,16 @@ impl Client {
         let data: key::ResponseData = serde_json::from_str(answer.data.get())
             .map_err(|error| Error::Shape(error.to_string()))?;
         let Some(found) = data.repository else {
-            return Err(
-                if answer
-                    .errors
-                    .iter()
-                    .any(|e| e.error_type.as_deref() == Some("FORBIDDEN"))
-                {
-                    Error::Forbidden {
-                        message: format!(
-                            "{repository}: {}",
-                            answer.errors.first().map_or("", |e| &e.message)
-                        ),
-                    }
-                } else {
-                    Error::NotFound(format!(
-                        "{repository} does not exist, or the token may not see it"
-                    ))
-                },
-            );
+            return Err(no_repository(repository, &answer.errors));
         };
         if !answer.errors.is_empty() {
             // A page with holes would say of pull requests that they are not there.
             return Err(Error::Graphql(answer.errors));
         }
         let list = found.pull_requests;
-        let nodes = list.nodes.unwrap_or_default();
+        let nodes = list
+            .nodes
+            .ok_or_else(|| Error::Shape("no list of pull requests".into()))?;
         let mut entries = Vec::with_capacity(nodes.len());
         for node in nodes {
             let node = node.ok_or_else(|| Error::Shape("a null among the pull requests".into()))?;

@@ -325,9 +325,7 @@ impl Client {
         let answer = self.execute(&purpose, &variables).await?;
         let data: ByNumberData<'_> = serde_json::from_str(answer.data.get()).map_err(shape)?;
         let Some(found) = data.repository else {
-            return Err(Error::NotFound(format!(
-                "{repository} does not exist, or the token may not see it"
-            )));
+            return Err(no_repository(repository, &answer.errors));
         };
         one(
             &answer,
@@ -444,6 +442,28 @@ impl Client {
         };
         Ok((page, more))
     }
+}
+
+/// Why an answer has no repository: there is none, unless GitHub names another reason.
+pub(crate) fn no_repository(repository: &RepositoryName, errors: &[GraphqlError]) -> Error {
+    let is = |error: &GraphqlError, names: &[&str]| {
+        error
+            .error_type
+            .as_deref()
+            .is_some_and(|kind| names.contains(&kind))
+    };
+    let forbidden = |error: &&GraphqlError| is(error, &["FORBIDDEN", "INSUFFICIENT_SCOPES"]);
+    if let Some(error) = errors.iter().find(forbidden) {
+        return Error::Forbidden {
+            message: format!("{repository}: {}", error.message),
+        };
+    }
+    if errors.iter().all(|error| is(error, &["NOT_FOUND"])) {
+        return Error::NotFound(format!(
+            "{repository} does not exist, or the token may not see it"
+        ));
+    }
+    worst(errors.iter())
 }
 
 /// The error that says most about what to do with one pull request.

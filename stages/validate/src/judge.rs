@@ -32,12 +32,18 @@ pub enum Judgement {
     },
 }
 
+/// How the basis begins of a request to look again whether a pull request is gone.
+const GONE: &str = "gone";
+
+/// How it begins when an answer was torn or cut.
+const DOUBT: &str = "recheck";
+
 /// Judges an answer. `cause` is the message id of the answer.
 #[must_use]
 pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgement {
     let second_look = fetched.provenance.source == Source::Recheck;
     let (pull_request, pages, errors) = match &fetched.outcome {
-        FetchOutcome::NotFound { .. } if second_look => {
+        FetchOutcome::NotFound { .. } if second_look && was_gone(&fetched) => {
             return Judgement::Accepted {
                 valid: Box::new(valid(&fetched, Observation::Gone, Vec::new())),
                 recheck: None,
@@ -49,6 +55,7 @@ pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgemen
                 &fetched,
                 cause,
                 recheck_delay,
+                GONE,
                 "GitHub says it does not exist",
             );
             return Judgement::Recheck(Box::new(request));
@@ -98,13 +105,16 @@ pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgemen
                 held,
             } => (*collection, format!("{collection}: {held} of {total}")),
             Fault::NullNode { collection } => (*collection, format!("{collection}: a null node")),
+            Fault::Cut { collection } => (*collection, format!("{collection}: it goes on")),
             Fault::NoList { collection } => (*collection, format!("{collection}: no list")),
         };
         notes.push(format!("{}:{collection}", Rule::Partial.code()));
         doubts.push(reason);
     }
-    let recheck = (!doubts.is_empty() && !second_look)
-        .then(|| Box::new(recheck(&fetched, cause, recheck_delay, &doubts.join("; "))));
+    let recheck = (!doubts.is_empty() && !second_look).then(|| {
+        let reason = doubts.join("; ");
+        Box::new(recheck(&fetched, cause, recheck_delay, DOUBT, &reason))
+    });
     let observation = Observation::Present {
         snapshot: Box::new(snapshot),
     };
@@ -125,7 +135,19 @@ fn valid(fetched: &Fetched, observation: Observation, notes: Vec<String>) -> Val
     }
 }
 
-fn recheck(fetched: &Fetched, cause: &str, delay: Duration, reason: &str) -> ChangeRequest {
+/// Whether this answer was asked for because GitHub had said that there is no such pull request.
+fn was_gone(fetched: &Fetched) -> bool {
+    let asked = format!("#{}:{GONE}:", fetched.number);
+    fetched.provenance.request.contains(&asked)
+}
+
+fn recheck(
+    fetched: &Fetched,
+    cause: &str,
+    delay: Duration,
+    why: &str,
+    reason: &str,
+) -> ChangeRequest {
     let delay = jiff::SignedDuration::try_from(delay).unwrap_or(jiff::SignedDuration::ZERO);
     ChangeRequest {
         repository: fetched.repository.clone(),
@@ -134,7 +156,7 @@ fn recheck(fetched: &Fetched, cause: &str, delay: Duration, reason: &str) -> Cha
         id: None,
         lane: Lane::Realtime,
         source: Source::Recheck,
-        basis: format!("recheck:{}", digest::of_bytes(cause.as_bytes())),
+        basis: format!("{why}:{}", digest::of_bytes(cause.as_bytes())),
         reason: reason.to_owned(),
         noticed_at: fetched.provenance.noticed_at,
         changed_at: fetched.provenance.changed_at,

@@ -1,0 +1,475 @@
+//! What becomes of a batch when GitHub does not answer as it should.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fetch_pr::FetchPr;
+use github_sim::{Config, Effect, Fault, Sim, Tokens, WorldConfig};
+use jiff::{SignedDuration, Timestamp};
+use prmirror_github::{Client, ClientConfig, Token};
+use prmirror_kit::config::FetchConfig;
+use prmirror_kit::testing::eventually;
+use prmirror_kit::{Delivery, Outcome, Stage as _};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
+use prmirror_proto::subjects::STREAM_CHANGES;
+use prmirror_proto::{RepositoryName, envelope};
+use serde_json::json;
+
+const OWNER: &str = "octo-org";
+const NAME: &str = "octo-repo";
+
+/// A GitHub with pull requests 1 to 6, and the stage that fetches them.
+struct World {
+    sim: Sim,
+    stage: FetchPr,
+}
+
+/// What is asked for at once of a pull request: 761 nodes, then 321 after a failure, then 161.
+fn config() -> FetchConfig {
+    FetchConfig {
+        page: 40,
+        thread_comments: 8,
+        max_attempts: 3,
+        ..FetchConfig::default()
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(
+            config(),
+            Config::empty(OWNER, NAME),
+            Duration::from_secs(20),
+        )
+    }
+
+    fn with(fetch: FetchConfig, github: Config, timeout: Duration) -> Self {
+        let sim = Sim::start(github).unwrap();
+        for number in 1..=6 {
+            sim.add_pr(OWNER, NAME, json!({ "number": number }))
+                .unwrap();
+        }
+        let stage = stage(&sim, fetch, timeout, sim.token());
+        Self { sim, stage }
+    }
+
+    /// A request for a pull request by its node id, as a poll makes it.
+    fn request(&self, number: u64) -> ChangeRequest {
+        let truth = self.sim.truth_of(OWNER, NAME, number).unwrap();
+        let now = Timestamp::now();
+        ChangeRequest {
+            repository: RepositoryName::new(OWNER, NAME).unwrap(),
+            number,
+            id: Some(truth["id"].as_str().unwrap().to_owned()),
+            lane: Lane::Realtime,
+            source: Source::Poll,
+            basis: "seen:0".to_owned(),
+            reason: "a test".to_owned(),
+            noticed_at: now,
+            changed_at: None,
+            not_before: None,
+            seen: None,
+        }
+    }
+
+    async fn fetch(&self, numbers: &[u64]) -> Vec<Told> {
+        let requests: Vec<ChangeRequest> = numbers.iter().map(|n| self.request(*n)).collect();
+        self.handle(&requests).await
+    }
+
+    async fn handle(&self, requests: &[ChangeRequest]) -> Vec<Told> {
+        let batch: Vec<Delivery> = requests.iter().map(delivery).collect();
+        told(self.stage.handle(&batch).await)
+    }
+
+    /// How often each pull request was asked for as a whole since the last call.
+    fn asked(&self, before: &mut BTreeMap<u64, u64>) -> BTreeMap<u64, u64> {
+        let now = self.sim.stats().detail_requests;
+        let mut more = now.clone();
+        more.retain(|number, count| {
+            *count -= before.get(number).copied().unwrap_or(0);
+            *count > 0
+        });
+        *before = now;
+        more
+    }
+}
+
+fn stage(sim: &Sim, fetch: FetchConfig, timeout: Duration, token: &str) -> FetchPr {
+    let (client, _costs) = Client::new(ClientConfig {
+        api_url: sim.url(),
+        token: Token::new(token).unwrap(),
+        timeout,
+        max_in_flight: 1,
+        user_agent: "fetch-pr-tests".to_owned(),
+        stage: "fetch-pr",
+        floor: 0,
+    })
+    .unwrap();
+    FetchPr::new(client, fetch, vec![Lane::Realtime, Lane::Bulk])
+}
+
+fn delivery(request: &ChangeRequest) -> Delivery {
+    let encoded = envelope::encode(request).unwrap();
+    Delivery {
+        subject: encoded.subject.to_string(),
+        envelope: encoded.envelope,
+        headers: BTreeMap::new(),
+        body: encoded.body.into(),
+        stream: STREAM_CHANGES.to_owned(),
+        stream_sequence: 1,
+        delivered: 1,
+        published_at: Timestamp::UNIX_EPOCH,
+        pending: 0,
+    }
+}
+
+/// An outcome, for comparison.
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    /// One message, about this pull request.
+    Fetched(String),
+    Retry(Duration),
+    Park(String),
+    Reject(String),
+}
+
+fn fetched(number: u64) -> Told {
+    Told::Fetched(format!("{OWNER}/{NAME}#{number}"))
+}
+
+fn told(outcomes: Vec<Outcome>) -> Vec<Told> {
+    let one = |outcome| match outcome {
+        Outcome::Emit(messages) => {
+            let [message] = messages.as_slice() else {
+                panic!("{messages:?}");
+            };
+            let about = message.message_id().split(':').nth(1);
+            Told::Fetched(about.unwrap().to_owned())
+        }
+        Outcome::Retry { after, .. } => Told::Retry(after),
+        Outcome::Park { code, .. } => Told::Park(code),
+        Outcome::Reject { code, .. } => Told::Reject(code),
+        Outcome::Skip { reason } => panic!("skipped: {reason}"),
+    };
+    outcomes.into_iter().map(one).collect()
+}
+
+/// The pause of a retry.
+fn pause(told: &Told) -> Duration {
+    match told {
+        Told::Retry(after) => *after,
+        Told::Fetched(_) | Told::Park(_) | Told::Reject(_) => panic!("{told:?}"),
+    }
+}
+
+/// Everything that can go wrong with one pull request, and the code under which it is given up.
+fn failures() -> Vec<(Effect, &'static str)> {
+    let wrong = |field: &str| Effect::WrongType {
+        field: field.to_owned(),
+    };
+    vec![
+        (Effect::Html { status: 502 }, "github-server"),
+        (Effect::TimeOut, "github-server"),
+        (Effect::Empty { status: 200 }, "github-empty"),
+        (Effect::Truncate, "github-not-json"),
+        (Effect::SomethingWentWrong, "github-too-heavy"),
+        (Effect::PullRequestFailed, "github-errors"),
+        (Effect::ResourceLimits, "github-too-heavy"),
+        (wrong("updatedAt"), "github-shape"),
+        (wrong("labels"), "github-shape"),
+    ]
+}
+
+#[tokio::test]
+async fn a_batch_is_one_query() {
+    let world = World::new();
+    let expected: Vec<Told> = (1..=6).map(fetched).collect();
+    assert_eq!(world.fetch(&[1, 2, 3, 4, 5, 6]).await, expected);
+    assert_eq!(world.sim.stats().requests, 1);
+}
+
+/// The culprit is found by halving, and is alone with it from then on.
+#[tokio::test]
+async fn one_that_fails_costs_its_neighbours_nothing() {
+    for (effect, code) in failures() {
+        let world = World::new();
+        world.sim.faults().add(Fault::new(effect.clone()).number(3));
+        // Of too heavy an answer GitHub leaves out whom it likes: it must be alone to be to blame.
+        let others = if effect == Effect::ResourceLimits {
+            vec![3]
+        } else {
+            vec![1, 2, 3, 4, 5, 6]
+        };
+        let mut seen = BTreeMap::new();
+        for attempt in 1..=2 {
+            let outcomes = world.fetch(&others).await;
+            for (number, outcome) in others.iter().zip(&outcomes) {
+                match number {
+                    3 => assert!(pause(outcome) < Duration::from_secs(4)),
+                    other => assert_eq!(*outcome, fetched(*other), "{effect:?}"),
+                }
+            }
+            let asked = world.asked(&mut seen);
+            if attempt > 1 {
+                assert!(
+                    asked.values().all(|times| *times == 1),
+                    "{effect:?}: {asked:?}"
+                );
+            }
+        }
+        // Two failures so far; the third is the last.
+        let last = world.fetch(&[4, 3]).await;
+        let park = Told::Park(code.to_owned());
+        assert_eq!(last, [fetched(4), park], "{effect:?}");
+        // Asked for once more, by whomever, it begins anew.
+        pause(&world.fetch(&[3]).await[0]);
+        world.sim.faults().clear();
+        assert_eq!(world.fetch(&[3]).await, [fetched(3)]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_expensive_is_asked_for_in_smaller_pages() {
+    for effect in [Effect::TimeOut, Effect::ResourceLimits] {
+        let world = World::new();
+        world.sim.faults().add(Fault {
+            nodes_above: Some(200),
+            ..Fault::new(effect).number(3)
+        });
+        let first = world.fetch(&[3]).await;
+        let second = world.fetch(&[3]).await;
+        assert!(pause(&first[0]) < Duration::from_millis(1501));
+        assert!(pause(&second[0]) > Duration::from_millis(999));
+        assert_eq!(world.fetch(&[3]).await, [fetched(3)]);
+        // It did its time: the next one begins with large pages.
+        pause(&world.fetch(&[3]).await[0]);
+        pause(&world.fetch(&[3]).await[0]);
+        assert_eq!(world.fetch(&[3]).await, [fetched(3)]);
+    }
+}
+
+/// Half of the batch was too much: what came comes out, the rest is asked for again, each alone.
+#[tokio::test]
+async fn a_batch_that_is_too_heavy_is_finished_in_parts() {
+    let world = World::new();
+    world.sim.faults().add(Fault {
+        nodes_above: Some(761),
+        ..Fault::new(Effect::ResourceLimits)
+    });
+    let first = world.fetch(&[1, 2, 3, 4]).await;
+    assert_eq!(first[..2], [fetched(1), fetched(2)]);
+    for told in &first[2..] {
+        pause(told);
+    }
+    assert_eq!(world.fetch(&[3, 4]).await, [fetched(3), fetched(4)]);
+    assert_eq!(world.sim.stats().requests, 3);
+}
+
+#[tokio::test]
+async fn our_own_patience_ends() {
+    let github = Config::empty(OWNER, NAME);
+    let world = World::with(config(), github, Duration::from_millis(1_500));
+    let late = Effect::Delay {
+        milliseconds: 60_000,
+    };
+    // Of both and of one alone: too late.
+    world.sim.faults().add(Fault::new(late).number(3).times(2));
+    let first = world.fetch(&[1, 3]).await;
+    assert_eq!(first[0], fetched(1));
+    pause(&first[1]);
+    assert_eq!(world.sim.stats().faults["delay"], 2);
+    assert_eq!(world.fetch(&[3]).await, [fetched(3)]);
+}
+
+/// No answer at all says nothing about the pull request.
+#[tokio::test]
+async fn a_broken_connection_is_nobodys_fault() {
+    let world = World::with(
+        FetchConfig {
+            max_attempts: 1,
+            ..config()
+        },
+        Config::empty(OWNER, NAME),
+        Duration::from_secs(20),
+    );
+    world
+        .sim
+        .faults()
+        .add(Fault::new(Effect::DropConnection).times(3));
+    for _ in 0..3 {
+        let outcomes = world.fetch(&[1, 2]).await;
+        for told in &outcomes {
+            pause(told);
+        }
+    }
+    assert_eq!(world.fetch(&[1, 2]).await, [fetched(1), fetched(2)]);
+}
+
+#[tokio::test]
+async fn what_is_not_to_be_fetched_yet_waits() {
+    let world = World::new();
+    let hour = SignedDuration::from_hours(1);
+    let mut later = world.request(2);
+    later.not_before = Timestamp::now().checked_add(hour).ok();
+    let mut now = world.request(3);
+    now.not_before = Timestamp::now().checked_sub(hour).ok();
+    let outcomes = world.handle(&[world.request(1), later.clone(), now]).await;
+    assert_eq!([&outcomes[0], &outcomes[2]], [&fetched(1), &fetched(3)]);
+    let wait = pause(&outcomes[1]);
+    let hour = Duration::from_secs(3600);
+    assert!(
+        wait <= hour && wait > hour - Duration::from_secs(60),
+        "{wait:?}"
+    );
+
+    pause(&world.handle(&[later]).await[0]);
+    assert_eq!(world.sim.stats().requests, 1, "nobody was asked about it");
+}
+
+#[tokio::test]
+async fn a_limit_makes_everything_wait_and_is_nobodys_fault() {
+    let secondary = |status, retry_after| Effect::SecondaryLimit {
+        status,
+        retry_after,
+    };
+    for (effect, seconds) in [
+        (Effect::RateLimited, 3600),
+        (secondary(403, Some(7)), 7),
+        (secondary(429, Some(90)), 90),
+        (secondary(403, None), 60),
+    ] {
+        let one = FetchConfig {
+            max_attempts: 1,
+            ..config()
+        };
+        let world = World::with(one, Config::empty(OWNER, NAME), Duration::from_secs(20));
+        world.sim.faults().add(Fault::new(effect.clone()).times(1));
+        let asked_for = Duration::from_secs(seconds);
+        // The second time the client knows without asking. The time until a reset is cut to seconds.
+        let slack = Duration::from_secs(5);
+        for attempt in 1..=2 {
+            for told in world.fetch(&[1, 2, 3]).await {
+                let wait = pause(&told);
+                let exact = attempt == 1 && effect != Effect::RateLimited;
+                let least = if exact { asked_for } else { asked_for - slack };
+                assert!(
+                    wait > least && wait < asked_for + slack,
+                    "{effect:?}: {wait:?}"
+                );
+            }
+        }
+        assert_eq!(world.sim.stats().requests, 1, "{effect:?}");
+    }
+}
+
+#[tokio::test]
+async fn after_the_pause_all_goes_on() {
+    let one = FetchConfig {
+        max_attempts: 1,
+        ..config()
+    };
+    let world = World::with(one, Config::empty(OWNER, NAME), Duration::from_secs(20));
+    let limit = Effect::SecondaryLimit {
+        status: 403,
+        retry_after: Some(1),
+    };
+    world.sim.faults().add(Fault::new(limit).times(1));
+    for told in world.fetch(&[1, 2]).await {
+        pause(&told);
+    }
+    let outcomes = eventually("the pause is over", || async {
+        let outcomes = world.fetch(&[1, 2]).await;
+        (!matches!(outcomes[0], Told::Retry(_))).then_some(outcomes)
+    })
+    .await;
+    assert_eq!(outcomes, [fetched(1), fetched(2)]);
+    assert_eq!(world.sim.stats().requests, 2);
+}
+
+/// A limit that is met while further pages are read stops who needs them, and nobody else.
+#[tokio::test]
+async fn what_came_before_a_limit_stays() {
+    let world = World::new();
+    let comments: Vec<_> = (0..90).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    let fault = Fault::new(Effect::RateLimited).operation("CommentsAfter");
+    world.sim.faults().add(fault.times(1));
+    let outcomes = world.fetch(&[1, 2, 3]).await;
+    assert_eq!([&outcomes[0], &outcomes[2]], [&fetched(1), &fetched(3)]);
+    assert!(pause(&outcomes[1]) > Duration::from_secs(3000));
+}
+
+#[tokio::test]
+async fn each_request_has_its_own_outcome() {
+    let mut github = Config::empty(OWNER, NAME);
+    github.worlds.push(WorldConfig::Empty {
+        owner: OWNER.to_owned(),
+        name: "other".to_owned(),
+    });
+    let world = World::with(config(), github, Duration::from_secs(20));
+    world
+        .sim
+        .add_pr(OWNER, "other", json!({ "number": 9 }))
+        .unwrap();
+    let repository = |name: &str| RepositoryName::new(OWNER, name).unwrap();
+
+    let by_number = ChangeRequest {
+        id: None,
+        ..world.request(1)
+    };
+    let gone = world.request(2);
+    world.sim.hide_pr(OWNER, NAME, 2, true).unwrap();
+    let other = ChangeRequest {
+        repository: repository("other"),
+        number: 9,
+        ..by_number.clone()
+    };
+    let nowhere = ChangeRequest {
+        repository: repository("nowhere"),
+        ..by_number.clone()
+    };
+    let bulk = ChangeRequest {
+        lane: Lane::Bulk,
+        ..world.request(3)
+    };
+    let mut batch: Vec<Delivery> = [by_number, gone, other, nowhere, bulk]
+        .iter()
+        .map(delivery)
+        .collect();
+    let mut unreadable = batch[0].clone();
+    unreadable.body = b"{".to_vec().into();
+    batch.insert(1, unreadable);
+    assert_eq!(
+        told(world.stage.handle(&batch).await),
+        [
+            fetched(1),
+            Told::Reject("undecodable".to_owned()),
+            // That it is gone is an answer as well.
+            fetched(2),
+            Told::Fetched(format!("{OWNER}/other#9")),
+            Told::Park("github-not-found".to_owned()),
+            fetched(3),
+        ]
+    );
+}
+
+/// A token can be replaced while everything waits.
+#[tokio::test]
+async fn a_refused_token_parks_nothing() {
+    let github = Config {
+        tokens: Tokens::Only(vec!["good".to_owned()]),
+        ..Config::empty(OWNER, NAME)
+    };
+    let world = World::with(config(), github, Duration::from_secs(20));
+    let refused = stage(&world.sim, config(), Duration::from_secs(20), "bad");
+    let batch = [delivery(&world.request(1)), delivery(&world.request(2))];
+    for _ in 0..4 {
+        for told in told(refused.handle(&batch).await) {
+            assert_eq!(pause(&told), Duration::from_secs(30));
+        }
+    }
+    assert_eq!(world.fetch(&[1, 2]).await, [fetched(1), fetched(2)]);
+}
