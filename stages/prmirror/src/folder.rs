@@ -44,6 +44,11 @@ impl DataFolder {
         self.path.join("logs").join(format!("{name}.log"))
     }
 
+    /// The read-only copy of the database.
+    pub(crate) fn copy(&self) -> PathBuf {
+        copy(&self.path)
+    }
+
     /// Notes which process has a name now, for people and scripts.
     pub(crate) fn note_pid(&self, name: &str, pid: Option<u32>) -> io::Result<()> {
         let file = self.path.join("run").join(format!("{name}.pid"));
@@ -73,6 +78,11 @@ impl DataFolder {
 pub(crate) fn noted_config(data: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(data.join("run/config")).ok()?;
     Some(PathBuf::from(text.trim())).filter(|file| file.is_file())
+}
+
+/// The read-only copy of the database in a data folder.
+pub(crate) fn copy(data: &Path) -> PathBuf {
+    data.join("published/prmirror.duckdb")
 }
 
 fn url_file(data: &Path) -> PathBuf {

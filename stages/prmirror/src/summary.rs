@@ -383,7 +383,7 @@ impl View {
              \x20 prmirror status{option}\n\
              \x20 prmirror sql{option} \"SELECT number, title, author FROM open_pull_requests ORDER BY updated_at DESC LIMIT 10\"\n\
              \x20 python3 -c \"import duckdb; print(duckdb.connect('{}', read_only=True).sql('SELECT state, count(*) FROM pull_requests GROUP BY ALL'))\"\n",
-            data.join("published/prmirror.duckdb").display()
+            crate::folder::copy(data).display()
         );
         if demo {
             text.push_str(

@@ -77,6 +77,8 @@ impl Upkeep {
     /// Runs until the shutdown. A failure is logged and tried again at its next time: what is fatal
     /// ends the process elsewhere.
     pub async fn run(self) {
+        // People look at the copy as soon as they hear that the mirror is in step.
+        let mut copied_in_step = false;
         let publish = &self.pipeline.publish;
         let mut reconcile = ticks(self.pipeline.reconcile.every);
         let mut snapshot = ticks(publish.snapshot);
@@ -84,8 +86,12 @@ impl Upkeep {
         loop {
             let (what, result) = tokio::select! {
                 () = self.shutdown.cancelled() => break,
-                _ = reconcile.tick() => ("reconciliation", self.reconcile().await),
-                () = self.scanned.notified() => ("reconciliation", self.reconcile().await),
+                _ = reconcile.tick() => {
+                    ("reconciliation", self.reconcile(&mut copied_in_step).await)
+                }
+                () = self.scanned.notified() => {
+                    ("reconciliation", self.reconcile(&mut copied_in_step).await)
+                }
                 _ = snapshot.tick() => ("the read-only copy", self.snapshot().await),
                 _ = parquet.tick() => ("the Parquet files", self.parquet().await),
             };
@@ -99,8 +105,12 @@ impl Upkeep {
         }
     }
 
-    async fn reconcile(&self) -> anyhow::Result<()> {
-        reconcile_once(&self.writer, &self.bus, &self.pipeline).await?;
+    async fn reconcile(&self, copied_in_step: &mut bool) -> anyhow::Result<()> {
+        let reconciled = reconcile_once(&self.writer, &self.bus, &self.pipeline).await?;
+        if reconciled.open_total == 0 && !*copied_in_step {
+            self.snapshot().await?;
+            *copied_in_step = true;
+        }
         Ok(())
     }
 

@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use prmirror_e2e::{Deployment, Mirror, RECORDED, RECORDING, eventually, recorded};
 use serde_json::Value;
 
-/// The day with the most answers of the recording's four weeks: 487, on 153 pull requests; 54 of them
-/// differ from the answer before although `updatedAt` is the same.
-const DAY: [&str; 2] = ["2024-11-11T00:00:00Z", "2024-11-12T00:00:00Z"];
+/// The day of the recording's four weeks with the most changes that left `updatedAt` alone: 350 answers, 88
+/// of which differ from the answer before and have its `updatedAt`; 58 pull requests end the day so.
+const DAY: [&str; 2] = ["2024-11-03T00:00:00Z", "2024-11-04T00:00:00Z"];
 
 /// How long the day takes.
 const PLAYED_IN: Duration = Duration::from_secs(40);
@@ -27,7 +27,7 @@ fn content(value: &Value) -> Value {
 }
 
 #[test]
-fn the_busiest_day() {
+fn what_leaves_updated_at_alone_included() {
     let [from, until] = DAY.map(|text| text.parse::<Timestamp>().unwrap());
     let mut config = Config::new(WorldConfig::Recording(Recording {
         path: recorded(RECORDING),
@@ -92,6 +92,6 @@ fn the_busiest_day() {
     report.assert_equal();
     assert!(opened >= 5, "{opened} opened");
     assert!(changed >= 50, "{changed} changed");
-    assert!(silent >= 5, "{silent} changed without updatedAt");
+    assert!(silent >= 30, "{silent} changed without updatedAt");
     assert!(events > 300, "{events} events");
 }

@@ -228,7 +228,8 @@ async fn watch(
                     continue;
                 };
                 progress.show(&view);
-                let settled = view.is_complete() && !view.is_busy();
+                // The summary says how to look at the copy, so it must be there.
+                let settled = view.is_complete() && !view.is_busy() && folder.copy().exists();
                 if settled && !announced {
                     announced = true;
                     progress.finish();
