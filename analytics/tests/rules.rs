@@ -4,10 +4,13 @@
 
 mod common;
 
-use common::{STREAM, at, batch, changeset, checks, page, pull_request, rows};
+use std::collections::BTreeMap;
+
+use common::{STREAM, at, batch, changeset, checks, page, pull_request, repository, rows};
+use jiff::Timestamp;
 use prmirror_analytics::{Database, Record, rules};
 use prmirror_proto::messages::ChangesetKind;
-use prmirror_proto::{Completeness, InventoryScope, PullRequest};
+use prmirror_proto::{Completeness, InventoryScope, PullRequest, Quarantined};
 
 /// A database in which some pull requests were observed, then some listed.
 struct World {
@@ -94,6 +97,21 @@ impl World {
 
 const SILENT: [&str; 0] = [];
 
+fn quarantined(number: u64, code: &str, quarantined_at: Timestamp) -> Quarantined {
+    Quarantined {
+        stage: "validate".into(),
+        code: code.into(),
+        reason: "the test says so".into(),
+        repository: Some(repository()),
+        number: Some(number),
+        original_subject: String::new(),
+        original_headers: BTreeMap::new(),
+        original_body: format!("{number} {code}"),
+        deliveries: 1,
+        quarantined_at,
+    }
+}
+
 fn closed(mut pull_request: PullRequest) -> PullRequest {
     pull_request.state = "CLOSED".into();
     pull_request.closed_at = Some(pull_request.updated_at);
@@ -178,6 +196,26 @@ fn unlanded() {
         )]
     );
     world.observed(20, &new);
+    assert_eq!(world.found(), SILENT);
+}
+
+#[test]
+fn set_aside() {
+    let mut world = World::new();
+    let known = pull_request(1, 1);
+    world.observed(10, &known);
+    for (number, code, seconds) in [(1, "shape", 20), (1, "torn", 30), (2, "shape", 30)] {
+        world.land(Record::Quarantined(quarantined(number, code, at(seconds))));
+    }
+    assert_eq!(
+        world.found(),
+        [
+            r#"set_aside [1,"2 messages; the newest: torn by validate",null,"2026-03-01T12:00:30Z"]"#,
+            r#"set_aside [2,"1 messages; the newest: shape by validate",null,"2026-03-01T12:00:30Z"]"#,
+        ]
+    );
+    // Seen to be as it was landed, or to be no more.
+    world.confirmed(40, &known).gone(40, &pull_request(2, 1));
     assert_eq!(world.found(), SILENT);
 }
 

@@ -122,10 +122,11 @@ fn everything_is_counted() {
         BTreeMap::from([
             ("incomplete".into(), 1),
             ("missing".into(), 1),
+            ("set_aside".into(), 1),
             ("stale".into(), 1)
         ])
     );
-    assert_eq!((repository.findings, repository.quarantined), (3, 1));
+    assert_eq!((repository.findings, repository.quarantined), (4, 1));
     assert_eq!((repository.versions, repository.events), (5, 6));
     assert_eq!(
         (
@@ -179,4 +180,27 @@ fn whole_means_listed_to_the_end_and_nothing_found() {
         .land(&batch(STREAM, 2, [Record::Inventory(listed)]))
         .unwrap();
     assert!(whole(&database));
+}
+
+#[test]
+fn what_names_no_pull_request_is_made_good_by_a_later_sweep_of_everything() {
+    let mut database = Database::in_memory().unwrap();
+    let mut unattributed = |sequence, record| {
+        let batch = batch(STREAM, sequence, [record]);
+        database.land_at(&batch, at(100)).unwrap();
+        let status = database.reader().unwrap().status(at(100)).unwrap();
+        status.unattributed_quarantined
+    };
+    let sweep = |scope, seconds| {
+        Record::Inventory(page(
+            scope,
+            &format!("scan-{seconds}"),
+            at(seconds),
+            &[pull_request(1, 1)],
+        ))
+    };
+    assert_eq!(unattributed(1, quarantined(None)), 1);
+    assert_eq!(unattributed(2, sweep(InventoryScope::All, 39)), 1);
+    assert_eq!(unattributed(3, sweep(InventoryScope::Open, 50)), 1);
+    assert_eq!(unattributed(4, sweep(InventoryScope::All, 60)), 0);
 }

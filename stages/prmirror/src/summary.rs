@@ -41,6 +41,8 @@ pub(crate) struct View {
     repositories: Vec<RepositoryView>,
     /// Messages that a durable consumer has still to deal with, by its name.
     pending: BTreeMap<String, u64>,
+    /// Whole pull requests that were fetched, in the life of the broker's stream.
+    fetched: u64,
     /// A token's points are used up to the floor that is kept: everything waits until then.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_low_until: Option<Timestamp>,
@@ -84,7 +86,11 @@ impl RepositoryView {
             // A repository without pull requests has no rows: its sweep says so.
             return self.completed() && self.verified;
         };
-        self.completed() && self.verified && status.findings == 0 && status.missing == 0
+        self.completed()
+            && self.verified
+            && status.findings == 0
+            && status.missing == 0
+            && status.quarantined == 0
     }
 
     fn gaps(&self) -> Vec<String> {
@@ -117,9 +123,9 @@ impl RepositoryView {
                 gaps.push(format!("{name}: {count} open findings of the rule {rule}"));
             }
         }
-        if status.quarantined > 0 && !self.is_complete() {
+        if status.quarantined > 0 {
             gaps.push(format!(
-                "{name}: {} messages were set aside: SELECT * FROM quarantine",
+                "{name}: {} messages were set aside: SELECT * FROM open_quarantine",
                 status.quarantined
             ));
         }
@@ -141,8 +147,12 @@ impl View {
         status: Status,
     ) -> anyhow::Result<Self> {
         let mut pending = BTreeMap::new();
-        for stream in ON_THE_WAY {
-            let stream = bus.jetstream().get_stream(stream).await?;
+        let mut fetched = 0;
+        for name in ON_THE_WAY {
+            let stream = bus.jetstream().get_stream(name).await?;
+            if name == STREAM_FETCHED {
+                fetched = stream.cached_info().state.last_sequence;
+            }
             let mut consumers = stream.consumers();
             while let Some(consumer) = consumers.try_next().await? {
                 // What a foreign subscriber has still to read is not on its way to the tables.
@@ -177,13 +187,15 @@ impl View {
             status,
             repositories,
             pending,
+            fetched,
             rate_limit_low_until,
         })
     }
 
     /// Whether everything that GitHub showed is here, and nothing speaks against it.
     pub(crate) fn is_complete(&self) -> bool {
-        self.repositories.iter().all(RepositoryView::is_complete)
+        self.status.unattributed_quarantined == 0
+            && self.repositories.iter().all(RepositoryView::is_complete)
     }
 
     /// Whether something is still on its way.
@@ -219,6 +231,12 @@ impl View {
             .iter()
             .flat_map(RepositoryView::gaps)
             .collect();
+        if self.status.unattributed_quarantined > 0 {
+            gaps.push(format!(
+                "{} messages of no known repository were set aside: SELECT * FROM open_quarantine",
+                self.status.unattributed_quarantined
+            ));
+        }
         let waiting: u64 = self.pending.values().sum();
         if waiting > 0 && !gaps.is_empty() {
             gaps.push(format!("{waiting} messages are on their way"));
@@ -259,7 +277,8 @@ impl View {
             .map(|s| s.findings)
             .sum();
         let mut line = format!(
-            "discovered {discovered} · landed {landed} of {listed} · on their way {waiting} · findings {findings}"
+            "discovered {discovered} · fetched {} · landed {landed} of {listed} · on their way {waiting} · findings {findings}",
+            self.fetched
         );
         for budget in self.status.api.tokens.values() {
             let _ = write!(line, " · points left {}", points(budget));

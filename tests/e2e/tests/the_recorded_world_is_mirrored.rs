@@ -11,7 +11,10 @@ const PULL_REQUESTS: usize = 2_152;
 
 #[test]
 fn every_field_of_every_pull_request() {
-    let sim = Sim::start(Config::recording(recorded(RECORDING))).unwrap();
+    let Some(recording) = recorded(RECORDING) else {
+        return;
+    };
+    let sim = Sim::start(Config::recording(recording)).unwrap();
     let deployment = Deployment::of(&sim, RECORDED);
     let mirror = Mirror {
         sim: &sim,

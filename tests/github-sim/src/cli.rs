@@ -122,6 +122,9 @@ struct Serve {
     /// How long that hour is, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     rate_window: u64,
+    /// End when standard input is closed: whoever started this process is gone then
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -180,7 +183,7 @@ fn serve(arguments: &Serve) -> anyhow::Result<()> {
     // Before the greeting: whoever reads it may end this process at once.
     let stop = {
         let _guard = runtime.enter();
-        stop()?
+        stop(arguments.exit_with_parent)?
     };
     let sim = Sim::start(config)?;
     if let Some(path) = &arguments.broken_answers {
@@ -260,15 +263,27 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// Resolves on Ctrl-C or SIGTERM, from now on.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// Resolves on Ctrl-C or SIGTERM from now on, and with `parent` when standard input is closed.
+fn stop(parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let (gone, orphaned) = tokio::sync::oneshot::channel::<()>();
+    let mut kept = Some(gone);
+    if let Some(gone) = kept.take_if(|_| parent) {
+        std::thread::spawn(move || {
+            // Nothing is ever written there: whatever ends the reading, the other end is gone.
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            drop(gone);
+        });
+    }
     Ok(async move {
+        // Without a parent to wait for, its end never comes.
+        let _kept = kept;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = orphaned => {}
         }
     })
 }

@@ -6,8 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::{NAME, OWNER, ask, client, document, empty, post, shared};
-use github_sim::{Effect, Fault, Sim};
+use common::{NAME, OWNER, ask, client, document, empty, post};
+use github_sim::{Effect, Fault, Sim, material};
 use serde_json::{Value, json};
 
 const DETAIL: &str = "PullRequestsById";
@@ -291,7 +291,9 @@ async fn recorded_broken_answers_are_served_once_each() {
 
 #[test]
 fn the_recordings_173_broken_answers_are_read() {
+    let Some(path) = material("recordings/mathlib4-2024-10-broken.jsonl") else {
+        return;
+    };
     let sim = empty();
-    let path = shared("recordings/mathlib4-2024-10-broken.jsonl");
     assert_eq!(sim.faults().broken_answers(path).unwrap(), 173);
 }

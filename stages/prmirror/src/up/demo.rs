@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use crate::folder::{DataFolder, program, tail};
 
@@ -48,6 +48,7 @@ struct Ready {
 /// A running simulator.
 pub(crate) struct Demo {
     child: Child,
+    _input: Option<ChildStdin>,
     ready: Ready,
     config: PathBuf,
 }
@@ -59,7 +60,9 @@ impl Demo {
         let errors = std::fs::File::create(&log)?;
         let mut child = Command::new(program("github-sim")?)
             .args(["--generate", &size.to_string(), "--seed", "1", "--live"])
-            .stdin(Stdio::null())
+            .arg("--exit-with-parent")
+            // Held open by us alone, as for the stages.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
             .process_group(0)
@@ -79,6 +82,7 @@ impl Demo {
         let config = folder.path.join("run/demo.toml");
         std::fs::write(&config, PIPELINE)?;
         Ok(Self {
+            _input: child.stdin.take(),
             child,
             ready,
             config,

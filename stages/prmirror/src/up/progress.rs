@@ -10,11 +10,14 @@ use crate::summary::View;
 /// How often a line is printed where nothing can be overwritten.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
+/// The same while nothing changes.
+const SAME_EVERY: Duration = Duration::from_secs(60);
+
 /// One line that is kept up to date on a terminal, and printed now and then elsewhere.
 pub(crate) struct Progress {
     terminal: bool,
     drawn: bool,
-    printed: Option<Instant>,
+    printed: Option<(Instant, String)>,
     began: Instant,
     /// What was seen last, and since when it has been so.
     seen: Option<(String, Instant)>,
@@ -62,7 +65,7 @@ impl Progress {
         let (since, then) = *self.first.get_or_insert((Instant::now(), landed));
         let (gained, elapsed) = (landed.saturating_sub(then), since.elapsed());
         let left = wanted.saturating_sub(landed);
-        if gained == 0 || left == 0 {
+        if gained == 0 || left == 0 || view.is_rate_limited() {
             return String::new();
         }
         let seconds = elapsed.as_secs_f64() * left as f64 / gained as f64;
@@ -75,9 +78,16 @@ impl Progress {
             eprint!("\r\x1b[2K{line}");
             let _ = std::io::stderr().flush();
             self.drawn = true;
-        } else if self.printed.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
-            eprintln!("{line}");
-            self.printed = Some(Instant::now());
+        } else {
+            let every = match &self.printed {
+                Some((_, printed)) if printed == line => SAME_EVERY,
+                Some(_) | None => LINE_EVERY,
+            };
+            let due = |(at, _): &(Instant, String)| at.elapsed() >= every;
+            if self.printed.as_ref().is_none_or(due) {
+                eprintln!("{line}");
+                self.printed = Some((Instant::now(), line.to_owned()));
+            }
         }
     }
 

@@ -1,8 +1,6 @@
 //! A client for the tests: asks as the product asks.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub)]
 
-use std::path::PathBuf;
-
 use apollo_compiler::ast::{Definition, Document, Selection};
 use github_sim::{Config, Sim};
 use serde_json::{Value, json};
@@ -17,15 +15,6 @@ pub const NAME: &str = "octo-repo";
 /// A simulator with an empty repository.
 pub fn empty() -> Sim {
     Sim::start(Config::empty(OWNER, NAME)).unwrap()
-}
-
-/// A file of the shared folder: recordings and GitHub's own schema.
-pub fn shared(path: &str) -> PathBuf {
-    let root = std::env::var_os("PRMIRROR_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    );
-    root.join(path)
 }
 
 pub fn client() -> reqwest::Client {
