@@ -1,7 +1,7 @@
 //! What is landed: messages with their place in their stream.
 
 use jiff::Timestamp;
-use prmirror_proto::{ApiCost, Changeset, InventoryPage, Quarantined};
+use prmirror_proto::{ApiCost, BackfillReport, Changeset, InventoryPage, Quarantined};
 
 /// A message that has a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Record {
     Changeset(Changeset),
     /// A page of a poll, sweep or backfill.
     Inventory(InventoryPage),
+    /// A backfill came a step further.
+    Backfill(BackfillReport),
     /// Something that could not be processed.
     Quarantined(Quarantined),
     /// What a request to GitHub cost.

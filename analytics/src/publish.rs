@@ -15,6 +15,8 @@ use crate::reader::Reader;
 const EXPORTED: &[&str] = &[
     "api_cost",
     "assignees",
+    "backfill_chunks",
+    "backfills",
     "check_runs",
     "closing_issues",
     "collections",

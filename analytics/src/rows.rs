@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Time,
     /// `VARCHAR[]`.
     Texts,
+    /// `BIGINT[]`.
+    Numbers,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             Self::Flag => "BOOLEAN",
             Self::Time => "TIMESTAMP WITH TIME ZONE",
             Self::Texts => "VARCHAR[]",
+            Self::Numbers => "BIGINT[]",
         }
     }
 }
@@ -77,6 +80,7 @@ enum Column {
     Flag(BooleanBuilder),
     Time(TimestampMicrosecondBuilder),
     Texts(ListBuilder<LargeStringBuilder>),
+    Numbers(ListBuilder<Int64Builder>),
 }
 
 /// Rows for one table. Values are pushed in the order of the columns, row after row.
@@ -109,6 +113,7 @@ impl Rows {
                 Kind::Flag => Column::Flag(BooleanBuilder::new()),
                 Kind::Time => Column::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
                 Kind::Texts => Column::Texts(ListBuilder::new(LargeStringBuilder::new())),
+                Kind::Numbers => Column::Numbers(ListBuilder::new(Int64Builder::new())),
             })
             .collect();
         Self {
@@ -147,7 +152,11 @@ impl Rows {
                 builder.append_option(value);
                 true
             }
-            Column::Number(_) | Column::Flag(_) | Column::Time(_) | Column::Texts(_) => false,
+            Column::Number(_)
+            | Column::Flag(_)
+            | Column::Time(_)
+            | Column::Texts(_)
+            | Column::Numbers(_) => false,
         });
     }
 
@@ -165,7 +174,11 @@ impl Rows {
                 builder.append_option(value);
                 true
             }
-            Column::Text(_) | Column::Flag(_) | Column::Time(_) | Column::Texts(_) => false,
+            Column::Text(_)
+            | Column::Flag(_)
+            | Column::Time(_)
+            | Column::Texts(_)
+            | Column::Numbers(_) => false,
         });
     }
 
@@ -179,7 +192,11 @@ impl Rows {
                 builder.append_option(value);
                 true
             }
-            Column::Text(_) | Column::Number(_) | Column::Time(_) | Column::Texts(_) => false,
+            Column::Text(_)
+            | Column::Number(_)
+            | Column::Time(_)
+            | Column::Texts(_)
+            | Column::Numbers(_) => false,
         });
     }
 
@@ -198,7 +215,11 @@ impl Rows {
                 builder.append_option(value);
                 true
             }
-            Column::Text(_) | Column::Number(_) | Column::Flag(_) | Column::Texts(_) => false,
+            Column::Text(_)
+            | Column::Number(_)
+            | Column::Flag(_)
+            | Column::Texts(_)
+            | Column::Numbers(_) => false,
         });
     }
 
@@ -212,7 +233,28 @@ impl Rows {
                 builder.append(present);
                 true
             }
-            Column::Text(_) | Column::Number(_) | Column::Flag(_) | Column::Time(_) => false,
+            Column::Text(_)
+            | Column::Number(_)
+            | Column::Flag(_)
+            | Column::Time(_)
+            | Column::Numbers(_) => false,
+        });
+    }
+
+    pub(crate) fn numbers(&mut self, values: impl IntoIterator<Item = u64>) {
+        self.push(|column| match column {
+            Column::Numbers(builder) => {
+                for value in values {
+                    builder.values().append_value(signed(value));
+                }
+                builder.append(true);
+                true
+            }
+            Column::Text(_)
+            | Column::Number(_)
+            | Column::Flag(_)
+            | Column::Time(_)
+            | Column::Texts(_) => false,
         });
     }
 
@@ -274,6 +316,13 @@ fn batch(shape: &Shape, columns: Vec<Column>) -> Result<RecordBatch, arrow::erro
                 let array = builder.finish();
                 (
                     DataType::List(Arc::new(Field::new("item", DataType::LargeUtf8, true))),
+                    Arc::new(array),
+                )
+            }
+            Column::Numbers(mut builder) => {
+                let array = builder.finish();
+                (
+                    DataType::List(Arc::new(Field::new("item", DataType::Int64, true))),
                     Arc::new(array),
                 )
             }

@@ -11,17 +11,23 @@ struct Step {
     sql: &'static [&'static str],
 }
 
-const STEPS: &[Step] = &[Step {
-    version: 1,
-    sql: &[
-        include_str!("../schema/01_bookkeeping.sql"),
-        include_str!("../schema/02_pull_requests.sql"),
-        include_str!("../schema/03_collections.sql"),
-        include_str!("../schema/04_logs.sql"),
-        include_str!("../schema/05_reconciliation.sql"),
-        include_str!("../schema/06_macros.sql"),
-    ],
-}];
+const STEPS: &[Step] = &[
+    Step {
+        version: 1,
+        sql: &[
+            include_str!("../schema/01_bookkeeping.sql"),
+            include_str!("../schema/02_pull_requests.sql"),
+            include_str!("../schema/03_collections.sql"),
+            include_str!("../schema/04_logs.sql"),
+            include_str!("../schema/05_reconciliation.sql"),
+            include_str!("../schema/06_macros.sql"),
+        ],
+    },
+    Step {
+        version: 2,
+        sql: &[include_str!("../schema/07_backfills.sql")],
+    },
+];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
 /// anew at every start and need no versions.
@@ -39,10 +45,13 @@ const VIEWS: &[&str] = &[
     include_str!("../views/completeness.sql"),
     include_str!("../views/open_quarantine.sql"),
     include_str!("../views/repository_status.sql"),
+    include_str!("../views/backfill_chunk_progress.sql"),
+    include_str!("../views/backfill_status.sql"),
+    include_str!("../views/backfill_candidates.sql"),
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// Why the schema could not be applied.
 pub(crate) enum SchemaError {

@@ -20,9 +20,9 @@ pub mod subjects;
 pub use envelope::{DecodeError, Envelope, Message};
 pub use key_data::KeyData;
 pub use messages::{
-    AnswerError, ApiCost, ChangeRequest, Changeset, ChangesetKind, CloudEvent, Connection, Event,
-    EventData, FetchOutcome, Fetched, Finding, InventoryPage, InventoryScope, Lane, Observation,
-    Page, Provenance, Quarantined, Severity, Source, Valid,
+    AnswerError, ApiCost, BackfillReport, ChangeRequest, Changeset, ChangesetKind, CloudEvent,
+    Connection, Event, EventData, FetchOutcome, Fetched, Finding, InventoryPage, InventoryScope,
+    Lane, Observation, Page, Provenance, Quarantined, Severity, Source, Valid,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};
 pub use repository::RepositoryName;

@@ -1,7 +1,11 @@
 //! Questions over NATS request and reply.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::repository::RepositoryName;
+use crate::state::BackfillState;
 
 /// Subject of `prmirror sql`: a [`SqlRequest`], answered with a table.
 pub const SUBJECT_SQL: &str = "prmirror.sql";
@@ -9,6 +13,10 @@ pub const SUBJECT_SQL: &str = "prmirror.sql";
 pub const SUBJECT_STATUS: &str = "prmirror.status";
 /// Subject of `prmirror reconcile`: anything, answered with what was found.
 pub const SUBJECT_RECONCILE: &str = "prmirror.reconcile";
+
+/// Subject of `prmirror backfill`: a [`BackfillRequest`], answered with [`BackfillAnswer`] by
+/// detect-changes.
+pub const SUBJECT_BACKFILL: &str = "prmirror.backfill";
 
 /// A query.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -36,4 +44,87 @@ impl<T, E: std::fmt::Display> From<Result<T, E>> for Reply<T> {
             Err(error) => Self::Error(format!("{error:#}")),
         }
     }
+}
+
+/// What is to be done with backfills.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct BackfillRequest {
+    /// Which repositories; none named is every configured one.
+    pub repositories: Vec<RepositoryName>,
+    /// What.
+    pub action: BackfillAction,
+}
+
+/// What is to be done with a backfill.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillAction {
+    /// Nothing: tell how it is.
+    Tell,
+    /// Tell what starting it would fetch and cost.
+    Plan(BackfillOptions),
+    /// Begin at the first pull request. One that is named is begun anew even while it goes on.
+    Start(BackfillOptions),
+    /// Hand on nothing more until it is resumed.
+    Pause {
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// Go on, and forget the errors.
+    Resume,
+}
+
+/// What a person may choose for a backfill.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct BackfillOptions {
+    /// Pull requests a chunk; by the size of the repository without.
+    pub chunk_size: Option<u32>,
+    /// Chunks a run; without a limit otherwise.
+    pub max_chunks: Option<u32>,
+}
+
+/// How backfills are.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct BackfillAnswer {
+    /// Those that were asked about, as they are now.
+    pub backfills: Vec<BackfillView>,
+    /// What starting them would mean, when that was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<BackfillPlan>,
+}
+
+/// One repository's backfill.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct BackfillView {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// high, normal or low.
+    pub priority: String,
+    /// Its state; none before it has begun.
+    pub state: Option<BackfillState>,
+    /// When it will be done with, if it goes on like this.
+    pub eta: Option<Timestamp>,
+}
+
+/// What starting a backfill would fetch and cost: an estimate.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct BackfillPlan {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// Pull requests that there are.
+    pub total: u64,
+    /// Pull requests that one run would fetch.
+    pub pull_requests: u64,
+    /// Pull requests a chunk.
+    pub chunk_size: u32,
+    /// Chunks of the run.
+    pub chunks: u64,
+    /// Pages of key data that it would list.
+    pub pages: u64,
+    /// Points that it would cost.
+    pub points: u64,
+    /// How long it would take, in seconds.
+    pub seconds: u64,
+    /// Whether points and time go by what this mirror measured; else by what is usual.
+    pub measured: bool,
 }

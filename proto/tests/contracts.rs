@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use prmirror_proto::envelope::{self, Envelope, Message};
 use prmirror_proto::{
-    ApiCost, ChangeRequest, Changeset, CloudEvent, Fetched, Finding, InventoryPage, Quarantined,
-    Valid,
+    ApiCost, BackfillReport, ChangeRequest, Changeset, CloudEvent, Fetched, Finding, InventoryPage,
+    Quarantined, Valid,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -105,6 +105,25 @@ fn samples() -> Vec<(&'static str, Value)> {
                 "repository": repository, "source": "sweep", "scope": "open", "scan": "sweep-open-1",
                 "scan_started_at": "2024-10-15T19:00:00Z", "page": 0, "last": true, "total_count": 1,
                 "observed_at": "2024-10-15T19:00:01Z", "entries": [key_data]
+            }),
+        ),
+        (
+            BackfillReport::KIND,
+            json!({
+                "repository": repository, "at": "2024-10-15T19:00:01Z", "state": {
+                    "status": "paused", "reason": "paused by hand", "resume_at": "2024-10-15T20:00:00Z",
+                    "scan": "backfill-all-1", "started_at": "2024-10-15T19:00:00Z", "walked_at": null,
+                    "completed_at": null, "walks": 1, "selections": 1, "cursor": "Y3Vyc29y", "pages": 1,
+                    "processed": 2, "total": 9, "done": 1, "chunks_made": 2, "chunks_completed": 1,
+                    "chunks_failed": 0, "chunk_size": 1, "max_chunks": 5,
+                    "run_started_at": "2024-10-15T19:00:00Z", "run_done": 0, "run_chunks": 2,
+                    "consecutive_errors": 1, "last_error": "no", "chunks": [{
+                        "chunk": 1, "status": "processing",
+                        "members": [{"number": 7, "id": "PR_7", "updated_at": "2024-10-15T18:00:00Z"}],
+                        "listed_at": "2024-10-15T19:00:00Z", "started_at": "2024-10-15T19:00:01Z",
+                        "completed_at": null, "retries": 1, "error": "7 did not land"
+                    }]
+                }
             }),
         ),
         (
@@ -244,6 +263,7 @@ fn contract<M: Message + JsonSchema>() {
 fn every_message_keeps_its_contract() {
     contract::<ChangeRequest>();
     contract::<InventoryPage>();
+    contract::<BackfillReport>();
     contract::<Fetched>();
     contract::<Valid>();
     contract::<Changeset>();

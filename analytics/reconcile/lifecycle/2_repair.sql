@@ -1,6 +1,6 @@
--- Repairs that are due: one a pull request, for its most specific finding, unless it waits to be
--- fetched anyway. The time to the next
--- attempt doubles; after the last attempt the finding is escalated and retried slowly.
+-- Repairs that are due: one a pull request, for its most specific finding, unless it waits to be fetched
+-- anyway, or is missing while a backfill is on its way to it. The time to the next attempt doubles; after
+-- the last attempt the finding is escalated and retried slowly.
 CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
 WITH most_specific AS (
     SELECT DISTINCT ON (findings.repository, findings.number) findings.*
@@ -14,6 +14,11 @@ due AS (
     FROM most_specific
     CROSS JOIN settings
     ANTI JOIN under_way USING (repository, number)
+    ANTI JOIN (
+        SELECT repository, 'missing' AS rule
+        FROM backfills
+        WHERE walked_at IS NULL AND status IN ('active', 'rate_limit_low')
+    ) AS walks USING (repository, rule)
     WHERE next_attempt_at <= settings.now
     ORDER BY opened_at, id
     LIMIT (SELECT max_repairs FROM settings)

@@ -4,6 +4,7 @@
 //! and appending the new ones: DuckDB updates wide rows 8 to 90 times slower. The keys go through a
 //! temporary table; the crate's `arrow(?)` would keep every batch in memory for good.
 
+pub(crate) mod backfills;
 pub(crate) mod checks;
 pub(crate) mod content;
 pub(crate) mod inventory;
@@ -93,6 +94,7 @@ pub(crate) fn land(
     let mut streams = BTreeSet::new();
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
+    let mut reports = Vec::new();
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -110,6 +112,7 @@ pub(crate) fn land(
                 changesets.push((key, changeset));
             }
             Record::Inventory(page) => pages.push(page),
+            Record::Backfill(report) => reports.push(report),
             Record::Quarantined(what) => quarantined.push((message, what)),
             Record::Cost(cost) => costs.push(cost),
         }
@@ -120,6 +123,7 @@ pub(crate) fn land(
     let transaction = connection.unchecked_transaction()?;
     land_changesets(&transaction, &changesets, micros(now), &mut landed)?;
     inventory::land(&transaction, &pages, &mut landed)?;
+    backfills::land(&transaction, &reports)?;
     logs::land_quarantined(&transaction, &quarantined)?;
     logs::land_costs(&transaction, &costs)?;
     moved.write(&transaction, &streams)?;

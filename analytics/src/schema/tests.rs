@@ -77,7 +77,16 @@ fn rows_are_built_as_the_tables_are() {
     .into_iter()
     .filter(|table| !written.contains(table.as_str()))
     .collect();
-    assert_eq!(rest, ["finding_history", "findings", "schema_version"]);
+    assert_eq!(
+        rest,
+        [
+            "backfill_chunks",
+            "backfills",
+            "finding_history",
+            "findings",
+            "schema_version"
+        ]
+    );
 }
 
 #[test]
@@ -123,7 +132,7 @@ fn opening_again_changes_nothing_and_leaves_no_log() {
                 &database.connection,
                 "SELECT version::VARCHAR FROM schema_version"
             ),
-            ["1"]
+            ["1", "2"]
         );
         let log = path.with_extension("duckdb.wal");
         assert!(std::fs::metadata(log).map_or(0, |log| log.len()) == 0);

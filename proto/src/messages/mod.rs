@@ -1,5 +1,6 @@
 //! Every message that travels between processes.
 
+mod backfill;
 mod change;
 mod changeset;
 mod cost;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use backfill::BackfillReport;
 pub use change::ChangeRequest;
 pub use changeset::{Changeset, ChangesetKind};
 pub use cost::ApiCost;

@@ -1,140 +1,554 @@
-//! The backfill: every pull request once, oldest first, with a durable cursor.
+//! The backfill: every pull request once, oldest first, in chunks. Its state is in a KV bucket and
+//! changes by compare-and-set; every change is reported for the tables before it counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_github::KeyDataQuery;
-use prmirror_kit::{Entry, KvError};
-use prmirror_proto::messages::{InventoryScope, Lane, Source};
-use prmirror_proto::state::{BackfillState, BackfillStatus};
+use prmirror_github::{Class, Error, KeyDataQuery};
+use prmirror_kit::{KvError, Outgoing};
+use prmirror_proto::messages::{BackfillReport, ChangeRequest, InventoryScope, Lane, Source};
+use prmirror_proto::requests::BackfillOptions;
+use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkMember, ChunkStatus};
 use prmirror_proto::subjects::{STREAM_CHANGES, repository_key};
 
-use crate::detector::{Detector, Scan, WalkError};
+use crate::chunks::{self, Step};
+use crate::detector::{Detector, Scan, Walk, WalkError};
+use crate::mirror;
 
-fn begin() -> BackfillState {
+/// How often the chunks under way are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the state is believed not to change without a word.
+const GLANCE: Duration = Duration::from_secs(5);
+
+/// A repository is not begun anew by itself less often than this, however often that did not help.
+const SELDOM: Duration = Duration::from_secs(86_400);
+
+/// A backfill from the first pull request on.
+fn begin(now: Timestamp) -> BackfillState {
     let scan = Scan::begin(Source::Backfill, InventoryScope::All);
+    BackfillState::new(scan.id, now)
+}
+
+/// The same in the place of another one.
+fn anew(old: &BackfillState, options: &BackfillOptions, now: Timestamp) -> BackfillState {
     BackfillState {
-        status: BackfillStatus::Active,
-        scan: scan.id,
-        started_at: scan.started_at,
-        completed_at: None,
-        cursor: None,
-        pages: 0,
-        processed: 0,
-        total: None,
-        consecutive_errors: 0,
-        last_error: None,
+        walks: old.walks,
+        chunk_size: options.chunk_size,
+        max_chunks: options.max_chunks,
+        ..begin(now)
     }
 }
 
+/// What a change is to be reported as: the newer state with the chunks that are not as they were.
+fn difference(old: &BackfillState, new: &BackfillState) -> BackfillState {
+    let mut report = new.clone();
+    report.chunks.retain(|chunk| !old.chunks.contains(chunk));
+    report
+}
+
+/// The last word about a backfill that another one takes the place of.
+fn replaced(old: &BackfillState, now: Timestamp) -> BackfillState {
+    let mut last = old.clone();
+    last.status = BackfillStatus::Replaced;
+    last.reason = Some("another one was started".to_owned());
+    for chunk in &mut last.chunks {
+        chunk.status = ChunkStatus::Failed;
+        chunk.completed_at = Some(now);
+        chunk.error = Some("another backfill was started".to_owned());
+    }
+    last
+}
+
 impl Detector {
-    /// Walks on from the stored cursor to the end; at once when it was there before.
+    /// Walks on from where it stands to the end; at once when it was there before.
     pub(crate) async fn backfill(&self) -> Result<(), WalkError> {
-        let key = repository_key(&self.repository);
-        let mut stored = self.stored_backfill(&key).await?;
-        while stored.value.status != BackfillStatus::Completed {
-            self.wait_for_room().await?;
-            let page = self
-                .client
-                .key_data(
-                    &self.repository,
-                    KeyDataQuery::Created,
-                    self.config.backfill_page.clamp(1, 100),
-                    stored.value.cursor.as_deref(),
-                )
-                .await?;
-            let scan = Scan {
-                id: stored.value.scan.clone(),
-                source: Source::Backfill,
-                scope: InventoryScope::All,
-                started_at: stored.value.started_at,
-            };
-            let mut state = stored.value.clone();
-            let last = page.next.is_none();
-            state.status = BackfillStatus::Active;
-            state.cursor.clone_from(&page.next);
-            state.total = Some(page.total_count);
-            state.processed += page.entries.len() as u64;
-            state.consecutive_errors = 0;
-            state.last_error = None;
-            if last {
-                state.status = BackfillStatus::Completed;
-                state.completed_at = Some(Timestamp::now());
+        let mut place = None;
+        loop {
+            let state = self.begun().await?;
+            let now = Timestamp::now();
+            match chunks::next(&state, now) {
+                Step::None => {
+                    let walks = state.walks.max(1);
+                    self.walks.send_if_modified(|known| {
+                        let more = *known < walks;
+                        *known = walks.max(*known);
+                        more
+                    });
+                    return Ok(());
+                }
+                Step::Rest(until) => {
+                    place = None;
+                    self.rest(until, now).await?;
+                }
+                Step::Begin => {
+                    self.change(|state| chunks::begin_run(state, now)).await?;
+                }
+                step @ (Step::HandOn | Step::List) => {
+                    let place = place.get_or_insert_with(|| self.turns.join(self.priority));
+                    if !place.is_next() {
+                        // Another goes first; it may take so long that somebody pauses this one.
+                        self.until_turn(place).await?;
+                    } else if !self.has_room().await? {
+                        self.wait_a_moment().await?;
+                    } else if step == Step::HandOn {
+                        self.hand_on(&state).await?;
+                    } else {
+                        self.list(&state).await?;
+                    }
+                }
             }
-            let page = scan.page(&self.repository, state.pages, last, page);
-            state.pages += 1;
-            let requests = page
-                .entries
-                .iter()
-                .map(|entry| self.change(entry, Source::Backfill, Lane::Bulk, &scan.id))
-                .collect();
-            self.request(requests).await?;
-            self.record(&page).await?;
-            // Only now: a crash before this line hands the page on again, under the same ids.
-            let revision = self.backfills.update(&key, &state, stored.revision).await?;
-            stored = Entry {
-                value: state,
-                revision,
-            };
-            tracing::info!(
-                repository = %self.repository,
-                processed = stored.value.processed, total = stored.value.total,
-                "backfill: a page was handed on"
-            );
         }
+    }
+
+    async fn until_turn(&self, place: &crate::turns::Place) -> Result<(), WalkError> {
+        tokio::select! {
+            () = place.turn() => Ok(()),
+            () = tokio::time::sleep(GLANCE) => Ok(()),
+            () = self.shutdown.cancelled() => Err(WalkError::Shutdown),
+        }
+    }
+
+    /// Waits until a time, a nudge, or the next look at the state.
+    async fn rest(&self, until: Option<Timestamp>, now: Timestamp) -> Result<(), WalkError> {
+        let left = until.and_then(|until| Duration::try_from(until.duration_since(now)).ok());
+        tokio::select! {
+            () = tokio::time::sleep(left.unwrap_or(GLANCE).min(GLANCE)) => Ok(()),
+            () = self.nudge.notified() => Ok(()),
+            () = self.shutdown.cancelled() => Err(WalkError::Shutdown),
+        }
+    }
+
+    /// The state, which is made when there is none.
+    async fn begun(&self) -> Result<BackfillState, WalkError> {
+        match self.backfill_state().await? {
+            Some(state) => Ok(state),
+            None => self.change(|_| ()).await,
+        }
+    }
+
+    /// The state, if a backfill was ever begun.
+    pub(crate) async fn backfill_state(&self) -> Result<Option<BackfillState>, WalkError> {
+        let key = repository_key(&self.repository);
+        let stored = self.backfills.get::<BackfillState>(&key).await?;
+        Ok(stored.map(|entry| entry.value))
+    }
+
+    /// Changes the state, whoever else does at the same time, and returns it.
+    pub(crate) async fn change(
+        &self,
+        act: impl Fn(&mut BackfillState),
+    ) -> Result<BackfillState, WalkError> {
+        let key = repository_key(&self.repository);
+        loop {
+            let stored = self.backfills.get::<BackfillState>(&key).await?;
+            let now = Timestamp::now();
+            let (old, revision) = match stored {
+                Some(entry) => (entry.value, Some(entry.revision)),
+                None => (begin(now), None),
+            };
+            let mut new = old.clone();
+            act(&mut new);
+            chunks::settle(&mut new, now);
+            if revision.is_some() && new == old {
+                return Ok(old);
+            }
+            // Before it counts: what is not reported is decided again, and then reported.
+            if old.scan != new.scan && old.status != BackfillStatus::Completed {
+                self.report(replaced(&old, now), now).await?;
+            }
+            self.report(difference(&old, &new), now).await?;
+            new.chunks.retain(|chunk| !chunk.status.is_closed());
+            let written = match revision {
+                Some(revision) => self.backfills.update(&key, &new, revision).await,
+                None => self.backfills.create(&key, &new).await,
+            };
+            match written {
+                Ok(_) => return Ok(new),
+                Err(KvError::Conflict { .. }) => {}
+                Err(error @ (KvError::Value { .. } | KvError::Unavailable { .. })) => {
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    async fn report(&self, state: BackfillState, at: Timestamp) -> Result<(), WalkError> {
+        let report = BackfillReport {
+            repository: self.repository.clone(),
+            at,
+            state,
+        };
+        self.bus.publish(Outgoing::new(&report)?, None).await?;
         Ok(())
     }
 
-    async fn stored_backfill(&self, key: &str) -> Result<Entry<BackfillState>, WalkError> {
-        if let Some(stored) = self.backfills.get::<BackfillState>(key).await? {
-            return Ok(stored);
+    /// Lists a page: its pull requests become pending chunks, and the cursor moves, in one step.
+    async fn list(&self, state: &BackfillState) -> Result<(), WalkError> {
+        if state.pages == 0 {
+            // The poll must know where it stands before the backfill begins: what changes meanwhile
+            // is then seen by one of them.
+            self.poll().await?;
         }
-        // The poll must know where it stands before the backfill begins: what changes meanwhile is
-        // then seen by one of them.
-        self.poll().await?;
-        let value = begin();
-        match self.backfills.create(key, &value).await {
-            Ok(revision) => Ok(Entry { value, revision }),
-            Err(error) => Err(error.into()),
-        }
+        let page = self
+            .client
+            .key_data(
+                &self.repository,
+                KeyDataQuery::Created,
+                chunks::page(state, self.config.backfill_page),
+                state.cursor.as_deref(),
+            )
+            .await?;
+        let points_left = mirror::measured(&self.bus).await.points_left;
+        let mean_files = chunks::mean_files(&page);
+        let size = chunks::size(page.total_count, points_left, mean_files, state.chunk_size);
+        let scan = Scan {
+            id: state.scan.clone(),
+            source: Source::Backfill,
+            scope: InventoryScope::All,
+            started_at: state.started_at,
+        };
+        let last = page.next.is_none();
+        let inventory = scan.page(&self.repository, state.pages, last, page.clone());
+        self.record(&inventory).await?;
+        self.listed.keep(&page.entries);
+        let listed = self
+            .change(|now| {
+                // Somebody may have started another one meanwhile.
+                if now.scan == state.scan && now.pages == state.pages {
+                    chunks::listed(now, &page, size);
+                }
+            })
+            .await?;
+        tracing::info!(
+            repository = %self.repository,
+            processed = listed.processed, total = listed.total, chunk_size = size,
+            "backfill: a page was listed"
+        );
+        Ok(())
     }
 
-    /// Waits while as many requests are pending as may be: the queue is for what is to be done
-    /// soon, not a copy of the repository.
-    async fn wait_for_room(&self) -> Result<(), WalkError> {
-        loop {
-            let pending = self.bus.stream_state(STREAM_CHANGES).await?.messages;
-            if pending < self.config.max_pending {
-                return Ok(());
+    /// Hands on the chunks that are pending, as many as the run allows.
+    async fn hand_on(&self, state: &BackfillState) -> Result<(), WalkError> {
+        let chunks = chunks::allowed(state);
+        let requests = chunks
+            .iter()
+            .flat_map(|chunk| self.requests(&state.scan, chunk, chunk.members.iter()))
+            .collect();
+        let now = Timestamp::now();
+        self.request(requests).await?;
+        let numbers: Vec<u32> = chunks.iter().map(|chunk| chunk.chunk).collect();
+        let next_run = chunks::after(now, self.run_interval(state).await);
+        self.change(|new| {
+            if new.scan == state.scan {
+                chunks::handed_on(new, &numbers, now, next_run);
             }
-            self.wait_a_moment().await?;
-        }
+        })
+        .await?;
+        Ok(())
     }
 
-    /// Keeps the reason where `status` shows it. A failure to do so is not worth a word: the walk
-    /// is tried again in any case.
-    pub(crate) async fn note_failure(&self, error: &WalkError) {
+    /// How long until the next run, if there is to be one.
+    async fn run_interval(&self, state: &BackfillState) -> Duration {
+        let points_left = match state.max_chunks {
+            Some(_) => mirror::measured(&self.bus).await.points_left,
+            None => None,
+        };
+        chunks::interval(self.config.backfill_every, self.priority, points_left)
+    }
+
+    /// Requests for members of a chunk: the same ones, under the same ids, until it is handed on
+    /// again.
+    fn requests<'a>(
+        &self,
+        scan: &str,
+        chunk: &Chunk,
+        members: impl Iterator<Item = &'a ChunkMember>,
+    ) -> Vec<ChangeRequest> {
+        let now = Timestamp::now();
+        members
+            .map(|member| ChangeRequest {
+                repository: self.repository.clone(),
+                number: member.number,
+                id: Some(member.id.clone()),
+                lane: Lane::Bulk,
+                source: Source::Backfill,
+                basis: format!("{scan}:{}:{}", chunk.chunk, chunk.retries),
+                reason: format!("chunk {} of {scan}", chunk.chunk),
+                noticed_at: now,
+                changed_at: Some(member.updated_at),
+                not_before: None,
+                // After a restart it is not known any more; the fetch then costs a little more.
+                seen: self.listed.take(member.number),
+            })
+            .collect()
+    }
+
+    /// Whether another page may be handed on: the queue is for what is to be done soon, not a copy of
+    /// the repository.
+    async fn has_room(&self) -> Result<bool, WalkError> {
+        let pending = self.bus.stream_state(STREAM_CHANGES).await?.messages;
+        Ok(pending < self.config.max_pending)
+    }
+
+    /// Keeps the reason of a failure where it is looked for. A failure to do so is not worth a word:
+    /// the walk is tried again in any case.
+    pub(crate) async fn note_failure(&self, walk: Walk, error: &WalkError, pause: Duration) {
         let WalkError::GitHub(error) = error else {
             return;
         };
-        let key = repository_key(&self.repository);
-        let operator = error.class() == prmirror_github::Class::Operator;
-        let noted: Result<(), KvError> = async {
-            let stored = self.backfills.get::<BackfillState>(&key).await?;
-            let revision = stored.as_ref().map(|entry| entry.revision);
-            let mut state = stored.map_or_else(begin, |entry| entry.value);
-            state.consecutive_errors = state.consecutive_errors.saturating_add(1);
-            state.last_error = Some(error.to_string());
-            if operator && state.status == BackfillStatus::Active {
-                state.status = BackfillStatus::Failed;
-            }
-            match revision {
-                Some(revision) => self.backfills.update(&key, &state, revision).await?,
-                None => self.backfills.create(&key, &state).await?,
-            };
-            Ok(())
-        }
-        .await;
-        if let Err(error) = noted {
+        let now = Timestamp::now();
+        let noted = self.change(|state| self.failed(state, walk, error, pause, now));
+        if let Err(error) = noted.await {
             tracing::debug!(%error, "the failure could not be noted");
         }
+    }
+
+    fn failed(
+        &self,
+        state: &mut BackfillState,
+        walk: Walk,
+        error: &Error,
+        pause: Duration,
+        now: Timestamp,
+    ) {
+        let goes_on = match state.status {
+            BackfillStatus::Active | BackfillStatus::RateLimitLow | BackfillStatus::Failed => true,
+            BackfillStatus::Paused | BackfillStatus::Completed | BackfillStatus::Replaced => false,
+        };
+        if !goes_on || state.is_walked() {
+            return;
+        }
+        let own = walk == Walk::Backfill;
+        match error.class() {
+            Class::Wait(_) if own => {
+                state.status = BackfillStatus::RateLimitLow;
+                state.reason = Some(error.to_string());
+                state.resume_at = Some(chunks::after(now, pause));
+            }
+            // Whoever met it: without a token, or a repository, nothing goes on.
+            Class::Operator => {
+                state.status = BackfillStatus::Failed;
+                state.consecutive_errors = state.consecutive_errors.saturating_add(1);
+                state.reason = Some(error.code().to_owned());
+                state.last_error = Some(error.to_string());
+            }
+            Class::Retry | Class::Split if own => {
+                state.consecutive_errors = state.consecutive_errors.saturating_add(1);
+                state.last_error = Some(error.to_string());
+                if state.consecutive_errors >= self.config.backfill_errors {
+                    let rest = chunks::interval(self.config.backfill_every, self.priority, None);
+                    state.status = BackfillStatus::Paused;
+                    state.resume_at = Some(chunks::after(now, rest));
+                    state.reason = Some(format!(
+                        "{} errors in a row, the last: {error}",
+                        state.consecutive_errors
+                    ));
+                }
+            }
+            Class::Wait(_) | Class::Retry | Class::Split => {}
+        }
+    }
+
+    /// Looks after the chunks under way, and after a repository of which too much is missing.
+    pub(crate) async fn look_after(&self) {
+        let mut glanced = tokio::time::Instant::now();
+        while !self.shutdown.is_cancelled() {
+            self.sleep(LOOK).await;
+            if let Err(error) = self.look().await {
+                tracing::debug!(repository = %self.repository, "backfill: {error}");
+            }
+            if glanced.elapsed() < self.config.backfill_every.min(Duration::from_secs(60)) {
+                continue;
+            }
+            glanced = tokio::time::Instant::now();
+            if let Err(error) = self.select().await {
+                tracing::debug!(repository = %self.repository, "backfill: {error}");
+            }
+        }
+    }
+
+    /// Finds out which chunks are done with, and asks again for what was lost of others.
+    async fn look(&self) -> Result<(), WalkError> {
+        let Some(state) = self.backfill_state().await? else {
+            return Ok(());
+        };
+        let under_way = |chunk: &&Chunk| chunk.status == ChunkStatus::Processing;
+        let open: Vec<&Chunk> = state.chunks.iter().filter(under_way).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let told = mirror::outstanding(&self.bus, &self.repository, &state.scan).await;
+        let Some(told) = told else {
+            return Ok(());
+        };
+        let now = Timestamp::now();
+        let done: Vec<u32> = open
+            .iter()
+            .map(|chunk| chunk.chunk)
+            .filter(|chunk| told.get(chunk).is_some_and(Vec::is_empty))
+            .collect();
+        let stuck = self.stuck(&open, &told, now).await?;
+        let again = stuck
+            .iter()
+            .filter(|(chunk, _)| chunk.retries < chunks::RETRIES);
+        let requests = again
+            .flat_map(|(chunk, lost)| {
+                let members = chunk.members.iter();
+                let next = Chunk {
+                    retries: chunk.retries + 1,
+                    ..(*chunk).clone()
+                };
+                self.requests(
+                    &state.scan,
+                    &next,
+                    members.filter(|member| lost.contains(&member.number)),
+                )
+            })
+            .collect();
+        self.request(requests).await?;
+        // The tables do not know of it at all; they were lost, perhaps. It is reported anew.
+        let unknown: Vec<u32> = open
+            .iter()
+            .filter(|chunk| self.is_late(chunk, now) && !told.contains_key(&chunk.chunk))
+            .map(|chunk| chunk.chunk)
+            .collect();
+        if done.is_empty() && stuck.is_empty() && unknown.is_empty() {
+            return Ok(());
+        }
+        self.change(|new| {
+            if new.scan != state.scan {
+                return;
+            }
+            for chunk in &done {
+                chunks::completed(new, *chunk, now);
+            }
+            for (chunk, lost) in &stuck {
+                chunks::stuck(new, chunk.chunk, lost, now);
+            }
+            for chunk in &mut new.chunks {
+                if unknown.contains(&chunk.chunk) {
+                    chunk.started_at = Some(now);
+                }
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Whether a chunk has been under way for too long.
+    fn is_late(&self, chunk: &Chunk, now: Timestamp) -> bool {
+        chunk
+            .started_at
+            .is_some_and(|at| chunks::after(at, self.config.chunk_timeout) <= now)
+    }
+
+    /// Chunks that have been under way for too long, with what is lost of them: what neither has
+    /// landed nor is on its way.
+    async fn stuck<'c>(
+        &self,
+        open: &[&'c Chunk],
+        told: &BTreeMap<u32, Vec<u64>>,
+        now: Timestamp,
+    ) -> Result<Vec<(&'c Chunk, Vec<u64>)>, WalkError> {
+        let late = open.iter().copied().filter(|c| self.is_late(c, now));
+        let late: Vec<&Chunk> = late.collect();
+        if late.is_empty() {
+            return Ok(Vec::new());
+        }
+        let under_way = mirror::under_way(&self.bus, &self.repository).await?;
+        let lost = |chunk: &'c Chunk| {
+            let outstanding = told.get(&chunk.chunk)?.iter().copied();
+            let lost: Vec<u64> = outstanding.filter(|n| !under_way.contains(n)).collect();
+            (!lost.is_empty()).then_some((chunk, lost))
+        };
+        Ok(late.into_iter().filter_map(lost).collect())
+    }
+
+    /// Begins anew when too much of the repository is missing. What does not help is done more and
+    /// more seldom.
+    async fn select(&self) -> Result<(), WalkError> {
+        let Some(state) = self.backfill_state().await? else {
+            return Ok(());
+        };
+        let (BackfillStatus::Completed, Some(completed_at)) = (state.status, state.completed_at)
+        else {
+            return Ok(());
+        };
+        let every = chunks::interval(self.config.backfill_every, self.priority, None);
+        let rest = every
+            .saturating_mul(1 << state.selections.min(16))
+            .min(SELDOM.max(every));
+        let now = Timestamp::now();
+        if chunks::after(completed_at, rest) > now
+            || !mirror::needs_backfill(&self.bus, &self.repository).await
+        {
+            return Ok(());
+        }
+        tracing::warn!(repository = %self.repository, "too much is missing: another backfill begins");
+        let options = BackfillOptions {
+            chunk_size: state.chunk_size,
+            max_chunks: state.max_chunks,
+        };
+        self.change(|new| {
+            if new.scan == state.scan {
+                let selections = new.selections + 1;
+                *new = anew(new, &options, now);
+                new.selections = selections;
+                new.reason = Some("too much was missing".to_owned());
+            }
+        })
+        .await?;
+        self.nudge.notify_one();
+        Ok(())
+    }
+
+    /// Begins at the first pull request.
+    pub(crate) async fn start(&self, options: &BackfillOptions) -> Result<(), WalkError> {
+        let now = Timestamp::now();
+        self.change(|state| {
+            if state.pages == 0 && state.chunks_made == 0 {
+                // It has just begun by itself: only the options are new.
+                chunks::begin_run(state, now);
+                state.consecutive_errors = 0;
+                state.last_error = None;
+                state.chunk_size = options.chunk_size;
+                state.max_chunks = options.max_chunks;
+            } else {
+                *state = anew(state, options, now);
+            }
+        })
+        .await?;
+        self.nudge.notify_one();
+        Ok(())
+    }
+
+    /// Hands on nothing more until it is resumed.
+    pub(crate) async fn pause(&self, reason: Option<&str>) -> Result<(), WalkError> {
+        self.change(|state| {
+            if !state.is_walked() {
+                state.status = BackfillStatus::Paused;
+                state.resume_at = None;
+                state.reason = Some(reason.unwrap_or("paused by hand").to_owned());
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Goes on, whatever stopped it.
+    pub(crate) async fn resume(&self) -> Result<(), WalkError> {
+        let now = Timestamp::now();
+        self.change(|state| {
+            if !state.is_walked() {
+                chunks::begin_run(state, now);
+                state.consecutive_errors = 0;
+                state.last_error = None;
+            }
+        })
+        .await?;
+        self.nudge.notify_one();
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! One repository's walks and what they share.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_github::{Class, Client, Error, KeyDataPage};
-use prmirror_kit::config::DetectConfig;
+use prmirror_kit::config::{DetectConfig, Priority, Repository};
 use prmirror_kit::{
     Bus, CancellationToken, Kv, KvError, Outgoing, PublishError, Setup, StreamError,
 };
@@ -12,6 +14,11 @@ use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
 use prmirror_proto::subjects::{BUCKET_BACKFILLS, BUCKET_WATERMARKS};
 use prmirror_proto::{KeyData, RepositoryName};
+use tokio::sync::{Notify, watch};
+
+use crate::listed::Listed;
+use crate::service;
+use crate::turns::Turns;
 
 /// Why a walk was broken off. It begins again where its durable state says.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +47,9 @@ impl WalkError {
     /// How long to wait before the walk goes on, after this many failures in a row.
     fn pause(&self, failures: u32) -> Duration {
         let growing = Duration::from_secs(1 << failures.min(6));
+        // Those that failed together do not come back together: up to a quarter more.
+        let spread = RandomState::new().hash_one(failures) % 256;
+        let growing = growing + growing / 4 * u32::try_from(spread).unwrap_or(0) / 256;
         match self {
             Self::GitHub(error) => match error.class() {
                 Class::Wait(pause) => pause,
@@ -53,51 +63,82 @@ impl WalkError {
 }
 
 /// A way to pass over a repository.
-#[derive(Clone, Copy, Debug)]
-enum Walk {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Walk {
     Poll,
     Sweep(InventoryScope),
     Backfill,
 }
 
+/// Watches every repository of the deployment, and answers questions about their backfills.
+///
+/// # Errors
+/// When the broker's buckets cannot be opened.
+pub async fn watch(setup: &Setup, client: &Client) -> Result<(), KvError> {
+    let turns = Turns::new(setup.pipeline.detect.backfill_parallel);
+    let mut detectors = Vec::new();
+    for repository in &setup.pipeline.repositories {
+        detectors.push(Detector::open(setup, client, repository, &turns).await?);
+    }
+    for detector in &detectors {
+        detector.clone().spawn(setup);
+    }
+    let serving = service::serve(setup.bus.clone(), detectors, setup.shutdown.clone());
+    setup.spawn("service", serving);
+    Ok(())
+}
+
 /// Watches one repository.
 #[derive(Clone)]
-pub struct Detector {
+pub(crate) struct Detector {
     pub(crate) client: Client,
     pub(crate) bus: Bus,
     pub(crate) watermarks: Kv,
     pub(crate) backfills: Kv,
+    pub(crate) listed: Listed,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
+    /// Points of each hour that are left alone.
+    pub(crate) floor: u64,
     pub(crate) repository: RepositoryName,
-    shutdown: CancellationToken,
+    pub(crate) priority: Priority,
+    pub(crate) turns: Turns,
+    /// Told when a backfill has something to do that was at rest.
+    pub(crate) nudge: Arc<Notify>,
+    /// Backfills that were walked to their end.
+    pub(crate) walks: watch::Sender<u32>,
+    pub(crate) shutdown: CancellationToken,
 }
 
 impl Detector {
-    /// The detector of a repository.
-    ///
-    /// # Errors
-    /// When the broker's buckets cannot be opened.
-    pub async fn open(
+    async fn open(
         setup: &Setup,
-        client: Client,
-        repository: RepositoryName,
+        client: &Client,
+        repository: &Repository,
+        turns: &Turns,
     ) -> Result<Self, KvError> {
         Ok(Self {
-            client,
+            client: client.clone(),
             bus: setup.bus.clone(),
             watermarks: setup.bus.kv(BUCKET_WATERMARKS).await?,
             backfills: setup.bus.kv(BUCKET_BACKFILLS).await?,
+            listed: Listed::default(),
             config: setup.pipeline.detect.clone(),
             page_size: setup.pipeline.github.page_size.clamp(1, 100),
-            repository,
+            floor: setup.pipeline.github.floor,
+            repository: repository.name.clone(),
+            priority: repository.priority,
+            turns: turns.clone(),
+            nudge: Arc::default(),
+            walks: watch::Sender::new(0),
             shutdown: setup.shutdown.clone(),
         })
     }
 
     /// Starts the walks.
-    pub fn spawn(self, setup: &Setup) {
+    fn spawn(self, setup: &Setup) {
         let (poll, open) = (self.clone(), self.clone());
+        let (sweep, chunks) = (self.clone(), self.clone());
         setup.spawn("poll", async move {
             poll.repeat(Walk::Poll, poll.config.poll).await;
             Ok::<(), String>(())
@@ -107,14 +148,43 @@ impl Detector {
             open.repeat(walk, open.config.sweep_open).await;
             Ok::<(), String>(())
         });
-        setup.spawn("backfill and sweep", async move {
-            // The first sweep of everything comes right after the backfill: it is the independent
-            // look that the backfill is checked with.
-            self.until_done(Walk::Backfill).await;
-            let walk = Walk::Sweep(InventoryScope::All);
-            self.repeat(walk, self.config.sweep_all).await;
+        setup.spawn("sweep", async move {
+            sweep.sweep_after_backfills().await;
             Ok::<(), String>(())
         });
+        setup.spawn("chunks", async move {
+            chunks.look_after().await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("backfill", async move {
+            while !self.shutdown.is_cancelled() {
+                self.until_done(Walk::Backfill).await;
+                tokio::select! {
+                    () = self.nudge.notified() => {}
+                    () = self.shutdown.cancelled() => {}
+                }
+            }
+            Ok::<(), String>(())
+        });
+    }
+
+    /// The first sweep of everything comes right after the backfill: it is the independent look that
+    /// the backfill is checked with.
+    async fn sweep_after_backfills(&self) {
+        let mut walks = self.walks.subscribe();
+        tokio::select! {
+            // It cannot fail: the sender is here.
+            _ = walks.wait_for(|walks| *walks > 0) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+        while !self.shutdown.is_cancelled() {
+            walks.mark_unchanged();
+            self.until_done(Walk::Sweep(InventoryScope::All)).await;
+            tokio::select! {
+                () = self.sleep(self.config.sweep_all) => {}
+                _ = walks.changed() => {}
+            }
+        }
     }
 
     /// Does a walk again and again, `every` so often, and sooner after a failure.
@@ -143,8 +213,12 @@ impl Detector {
                         repository = %self.repository, ?walk, ?pause,
                         "a walk was broken off: {error}"
                     );
-                    self.note_failure(&error).await;
-                    self.sleep(pause).await;
+                    self.note_failure(walk, &error, pause).await;
+                    if walk == Walk::Backfill {
+                        self.sleep_or_nudge(pause).await;
+                    } else {
+                        self.sleep(pause).await;
+                    }
                 }
             }
         }
@@ -158,7 +232,14 @@ impl Detector {
         }
     }
 
-    async fn sleep(&self, pause: Duration) {
+    async fn sleep_or_nudge(&self, pause: Duration) {
+        tokio::select! {
+            () = self.sleep(pause) => {}
+            () = self.nudge.notified() => {}
+        }
+    }
+
+    pub(crate) async fn sleep(&self, pause: Duration) {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.shutdown.cancelled() => {}
@@ -190,7 +271,7 @@ impl Detector {
         Ok(())
     }
 
-    pub(crate) fn change(
+    pub(crate) fn noticed(
         &self,
         seen: &KeyData,
         source: Source,
@@ -208,7 +289,7 @@ impl Detector {
             noticed_at: Timestamp::now(),
             changed_at: Some(seen.updated_at),
             not_before: None,
-            seen: None,
+            seen: Some(seen.clone()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The `detect-changes` binary.
 
-use detect_changes::{Detector, Findings};
+use detect_changes::Findings;
 use prmirror_kit::Setup;
 
 fn main() -> std::process::ExitCode {
@@ -8,11 +8,7 @@ fn main() -> std::process::ExitCode {
         "Turns signs of change into change requests: polls, sweeps, backfills -> pr.changes",
         async |setup: Setup| {
             let client = prmirror_github::connect(&setup, "detect-changes")?;
-            for repository in &setup.pipeline.repositories {
-                let detector =
-                    Detector::open(&setup, client.clone(), repository.name.clone()).await?;
-                detector.spawn(&setup);
-            }
+            detect_changes::watch(&setup, &client).await?;
             anyhow::Ok(Findings)
         },
     )

@@ -133,7 +133,7 @@ impl Detector {
             if !news.is_empty() {
                 let requests = news
                     .into_iter()
-                    .map(|entry| self.change(entry, Source::Poll, Lane::Realtime, "seen"))
+                    .map(|entry| self.noticed(entry, Source::Poll, Lane::Realtime, "seen"))
                     .collect();
                 self.request(requests).await?;
                 self.record(&page).await?;

@@ -5,9 +5,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use prmirror_github::PageSizes;
-use prmirror_kit::config::FetchConfig;
-
 /// Failures in a row, by pull request. A restart forgets them, which costs at most a few more
 /// attempts; the broker keeps the requests themselves.
 #[derive(Debug, Default)]
@@ -55,20 +52,11 @@ impl Attempts {
     }
 }
 
-/// Page sizes for a pull request that failed this often: each failure halves what is asked for at
-/// once, down to 5 nodes.
+/// Nodes of each list that are asked for at once of a pull request that failed this often: each
+/// failure halves the usual page, down to 5.
 #[must_use]
-pub fn page_sizes(config: &FetchConfig, failures: u32) -> PageSizes {
-    let shrunk = |size: u32| {
-        (size.clamp(1, 100) >> failures.min(7))
-            .max(5)
-            .min(size.max(1))
-    };
-    PageSizes {
-        first: shrunk(config.page),
-        thread_comments: shrunk(config.thread_comments),
-        after: shrunk(100),
-    }
+pub fn most_nodes(page: u32, failures: u32) -> u32 {
+    (page >> failures.min(7)).max(page.min(5))
 }
 
 #[cfg(test)]
@@ -86,10 +74,8 @@ mod tests {
                 "{failures}: {pause:?}"
             );
         }
-        let config = FetchConfig::default();
-        assert_eq!(page_sizes(&config, 0).first, config.page);
-        assert_eq!(page_sizes(&config, 9).first, 5);
-        assert_eq!(page_sizes(&config, 1).after, 50);
+        assert_eq!([0, 1, 9].map(|n| most_nodes(50, n)), [50, 25, 5]);
+        assert_eq!(most_nodes(3, 2), 3);
     }
 
     #[test]

@@ -1,41 +1,39 @@
-//! fetch-pr: fetches whole pull requests, several a query, every connection to its end.
+//! fetch-pr: fetches whole pull requests, many a document, every list to its end.
 //!
-//! Reads `pr.changes.<lane>`, writes `pr.fetched`. An error costs only the pull request concerned:
-//! a query that fails is split until the culprit is alone, asked for again in smaller pages after
-//! pauses that grow, and set aside after `fetch.max_attempts` failures.
+//! Reads `pr.changes.<lane>`, writes `pr.fetched`. Each request is a message of its own in hand: it is
+//! put on the board, asked about together with whatever else is there, and settled as soon as its pull
+//! request is whole. An error costs only the pull request concerned: a document that fails is split
+//! until the culprit is alone, which is asked for in smaller pages after pauses that grow. After
+//! `fetch.max_attempts` failures it is stubborn: its header is asked for alone, then each list in small
+//! pages, and it lands with what came.
 
 mod attempts;
-mod documents;
+mod board;
+mod worker;
 
-pub use attempts::{Attempts, page_sizes};
+pub use attempts::{Attempts, most_nodes};
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::Client;
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane};
-use prmirror_proto::repository::RepositoryName;
 use prmirror_proto::subjects::STREAM_CHANGES;
+use tokio::task::JoinSet;
+
+use worker::Shared;
 
 /// The stage.
 pub struct FetchPr {
-    client: Client,
+    shared: Arc<Shared>,
     config: FetchConfig,
     lanes: Vec<Lane>,
-    attempts: Attempts,
-}
-
-/// A change request with its place in the batch.
-#[derive(Clone)]
-struct Job {
-    place: usize,
-    request: Arc<ChangeRequest>,
-    /// Message id of the request.
-    cause: String,
+    /// Ended with the stage.
+    workers: OnceLock<JoinSet<()>>,
 }
 
 impl FetchPr {
@@ -43,11 +41,41 @@ impl FetchPr {
     #[must_use]
     pub fn new(client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
         Self {
-            client,
+            shared: Arc::new(Shared::new(client, config.clone())),
             config,
             lanes,
-            attempts: Attempts::default(),
+            workers: OnceLock::new(),
         }
+    }
+
+    /// Starts the workers, the first time.
+    fn start(&self) {
+        self.workers.get_or_init(|| {
+            let workers = 0..self.config.concurrency.max(1);
+            workers.map(|_| Arc::clone(&self.shared).work()).collect()
+        });
+    }
+
+    async fn one(&self, delivery: &Delivery) -> Outcome {
+        let request = match delivery.decode::<ChangeRequest>() {
+            Ok(request) => request,
+            Err(error) => return error.into(),
+        };
+        if let Some(pause) = remaining(request.not_before, Timestamp::now()) {
+            return Outcome::Retry {
+                after: pause,
+                reason: "not to be fetched yet".to_owned(),
+            };
+        }
+        let cause = delivery.envelope.message_id.clone().unwrap_or_default();
+        let outcome = self
+            .shared
+            .fetch(request, cause, delivery.pending > 0)
+            .await;
+        outcome.unwrap_or_else(|_| Outcome::Retry {
+            after: Duration::from_secs(1),
+            reason: "the fetching was ended".to_owned(),
+        })
     }
 }
 
@@ -55,18 +83,20 @@ impl Stage for FetchPr {
     const NAME: &'static str = "fetch-pr";
 
     fn inputs(&self) -> Vec<Input> {
+        let window = 8 * self.config.batch.clamp(1, 100);
         self.lanes
             .iter()
             .map(|lane| Input {
+                // Each by itself: what is whole is passed on at once, whatever it was asked with.
                 batch: Batch {
-                    max_count: self.config.batch as usize,
-                    max_wait: self.config.batch_wait,
+                    max_count: 1,
+                    max_wait: Duration::ZERO,
                     ..Batch::default()
                 },
-                concurrency: self.config.concurrency.max(1) as usize,
+                concurrency: window as usize,
                 // Waiting for the next hour's points is not failing: what failed is counted here.
                 max_deliver: i64::MAX,
-                max_ack_pending: 4 * i64::from(self.config.batch.max(1)),
+                max_ack_pending: 2 * i64::from(window),
                 ..Input::new(
                     STREAM_CHANGES,
                     format!("{}-{lane}", Self::NAME),
@@ -77,43 +107,8 @@ impl Stage for FetchPr {
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(batch.len());
-        let mut groups: BTreeMap<(RepositoryName, Lane), Vec<Job>> = BTreeMap::new();
-        let now = Timestamp::now();
-        for (place, delivery) in batch.iter().enumerate() {
-            let request = match delivery.decode::<ChangeRequest>() {
-                Ok(request) => request,
-                Err(error) => {
-                    outcomes.push(error.into());
-                    continue;
-                }
-            };
-            if let Some(pause) = remaining(request.not_before, now) {
-                outcomes.push(Outcome::Retry {
-                    after: pause,
-                    reason: "not to be fetched yet".to_owned(),
-                });
-                continue;
-            }
-            outcomes.push(Outcome::Skip { reason: "unset" });
-            let cause = delivery.envelope.message_id.clone().unwrap_or_default();
-            groups
-                .entry((request.repository.clone(), request.lane))
-                .or_default()
-                .push(Job {
-                    place,
-                    request: Arc::new(request),
-                    cause,
-                });
-        }
-        for ((repository, lane), jobs) in groups {
-            for (place, outcome) in self.fetch(&repository, lane, jobs).await {
-                if let Some(slot) = outcomes.get_mut(place) {
-                    *slot = outcome;
-                }
-            }
-        }
-        outcomes
+        self.start();
+        join_all(batch.iter().map(|delivery| self.one(delivery))).await
     }
 }
 

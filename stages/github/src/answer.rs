@@ -11,6 +11,7 @@ use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::budget::Told;
 use crate::error::Error;
 
 /// How long to stay away after a secondary limit that names no time: GitHub asks for a minute.
@@ -47,17 +48,14 @@ impl GraphqlError {
         self.error_type.as_deref() == Some(name)
     }
 
-    /// The position in the list `field` that the error is about, if it is about one.
+    /// The field of the query that the error is about, if it is about one.
     #[must_use]
-    pub fn position_in(&self, field: &str) -> Option<usize> {
-        let path = self.path.as_ref()?;
-        if path.first()?.as_str()? != field {
-            return None;
-        }
-        usize::try_from(path.get(1)?.as_u64()?).ok()
+    pub fn field(&self) -> Option<&str> {
+        self.path.as_ref()?.first()?.as_str()
     }
 
-    /// As it is kept in a message.
+    /// As it is kept in a message about one pull request: where in the document that was asked for does
+    /// not matter.
     #[must_use]
     pub fn to_message(&self) -> AnswerError {
         AnswerError {
@@ -66,6 +64,7 @@ impl GraphqlError {
             path: self.path.as_ref().map(|path| {
                 let parts: Vec<String> = path
                     .iter()
+                    .skip(1)
                     .map(|part| match part.as_str() {
                         Some(text) => text.to_owned(),
                         None => part.to_string(),
@@ -163,6 +162,10 @@ pub(crate) fn read(
     if let Some(error) = limit_in(&errors, headers) {
         return Err(error);
     }
+    // GitHub says it with HTTP 200 as well.
+    if let Some(message) = parsed.message.as_deref().filter(|text| is_secondary(text)) {
+        return Err(limited(status, headers, message));
+    }
     if matches!(status.as_u16(), 403 | 429) {
         let message = parsed.message.unwrap_or_else(excerpt);
         return Err(limited(status, headers, &message));
@@ -243,8 +246,22 @@ fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
+/// The hour's budget as the headers tell it: with every answer, failed ones included.
+pub(crate) fn told(headers: &HeaderMap) -> Option<Told> {
+    let resource: Option<String> = header(headers, "x-ratelimit-resource");
+    if resource.is_some_and(|resource| resource != "graphql") {
+        return None;
+    }
+    let reset: i64 = header(headers, "x-ratelimit-reset")?;
+    Some(Told {
+        limit: header(headers, "x-ratelimit-limit")?,
+        remaining: header(headers, "x-ratelimit-remaining")?,
+        reset_at: Timestamp::from_second(reset).ok()?,
+    })
+}
+
 /// GitHub's `Date`; our own clock when there is none.
-fn date(headers: &HeaderMap) -> Timestamp {
+pub(crate) fn date(headers: &HeaderMap) -> Timestamp {
     headers
         .get("date")
         .and_then(|date| date.to_str().ok())
@@ -289,6 +306,20 @@ fn limit_in(errors: &[GraphqlError], headers: &HeaderMap) -> Option<Error> {
 
 fn is_secondary(message: &str) -> bool {
     message.contains("secondary rate limit") || message.contains("abuse detection")
+}
+
+/// Why the REST API gave nothing.
+pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
+    let excerpt = excerpt(body);
+    match status.as_u16() {
+        403 | 429 => match limited(status, headers, &excerpt) {
+            // Nothing is wrong with the request that needed the token.
+            Error::Forbidden { message } => Error::Unauthorized { message },
+            limit => limit,
+        },
+        status @ 500.. => Error::Server { status, excerpt },
+        _ => Error::Unauthorized { message: excerpt },
+    }
 }
 
 fn limited(status: StatusCode, headers: &HeaderMap, message: &str) -> Error {

@@ -1,20 +1,27 @@
 //! One operation there and back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use prmirror_kit::Bus;
 use prmirror_proto::{ApiCost, Lane, RepositoryName, digest};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OnceCell, mpsc};
 
 use crate::answer::{self, Answer};
+use crate::app::Rest;
+use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency, chance};
+use crate::credential::Credential;
 use crate::documents;
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::token::Token;
 
-/// Where and how GitHub is asked.
+/// GitHub does not accept a token: others are asked for so long before it is tried again.
+const SHUNNED: Duration = Duration::from_secs(60);
+
+/// Where and how GitHub is asked with one token that no other process uses.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// Base URL of the API, `https://api.github.com` or `https://host/api` of an Enterprise Server;
@@ -34,6 +41,63 @@ pub struct ClientConfig {
     pub floor: u64,
 }
 
+/// Where and how GitHub is asked, with all that there is to ask with.
+#[derive(Clone)]
+pub struct Access {
+    /// As [`ClientConfig::api_url`].
+    pub api_url: String,
+    /// Tokens and installations of Apps. Each has a budget of its own.
+    pub credentials: Vec<Credential>,
+    /// Where the budgets are shared with other processes; none when there are none.
+    pub bus: Option<Bus>,
+    /// Our patience with one request.
+    pub timeout: Duration,
+    /// Requests under way at once with one credential, over all processes.
+    pub max_in_flight: usize,
+    /// Sent as `User-Agent`.
+    pub user_agent: String,
+    /// The stage that asks.
+    pub stage: &'static str,
+    /// Points of each hour that bulk work leaves.
+    pub floor: u64,
+    /// How many of these realtime work may use.
+    pub realtime_reserve: u64,
+    /// Requests a minute and credential; 0 for as many as there are.
+    pub requests_per_minute: u64,
+    /// How long GitHub's hour is.
+    pub window: Duration,
+    /// How long a process that died keeps the others from using its credential.
+    pub lease: Duration,
+}
+
+impl Access {
+    /// Requests a minute: GitHub allows 2,000.
+    pub const REQUESTS_PER_MINUTE: u64 = 1_800;
+    /// GitHub's hour.
+    pub const WINDOW: Duration = Duration::from_secs(3_600);
+    /// How long a process that died keeps the others waiting.
+    pub const LEASE: Duration = Duration::from_secs(5);
+}
+
+impl From<ClientConfig> for Access {
+    fn from(config: ClientConfig) -> Self {
+        Self {
+            api_url: config.api_url,
+            credentials: vec![Credential::Token(config.token)],
+            bus: None,
+            timeout: config.timeout,
+            max_in_flight: config.max_in_flight,
+            user_agent: config.user_agent,
+            stage: config.stage,
+            floor: config.floor,
+            realtime_reserve: 0,
+            requests_per_minute: Self::REQUESTS_PER_MINUTE,
+            window: Self::WINDOW,
+            lease: Self::LEASE,
+        }
+    }
+}
+
 /// Why a client cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientConfigError {
@@ -46,6 +110,9 @@ pub enum ClientConfigError {
     /// The user agent has characters that no header can carry.
     #[error("github.user_agent has characters that a header cannot carry")]
     UserAgent,
+    /// There is nothing to ask with.
+    #[error("there is no token to ask GitHub with")]
+    NoCredential,
 }
 
 /// What one request is about, for the cost records.
@@ -55,9 +122,22 @@ pub(crate) struct Purpose<'a> {
     pub(crate) lane: Option<Lane>,
     pub(crate) operation: &'static str,
     pub(crate) pull_requests: u64,
+    /// The document, when it is composed and not in the file.
+    pub(crate) document: Option<&'a str>,
 }
 
-/// Sends operations to GitHub with one token. Cheap to clone.
+impl Purpose<'_> {
+    fn urgency(&self) -> Urgency {
+        match self.lane {
+            Some(Lane::Realtime) => Urgency::Realtime,
+            // Looking for what changed just now.
+            None if self.operation == "PullRequestsUpdated" => Urgency::Realtime,
+            Some(Lane::Bulk) | None => Urgency::Bulk,
+        }
+    }
+}
+
+/// Sends operations to GitHub. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -65,15 +145,13 @@ pub struct Client {
 
 struct Inner {
     http: reqwest::Client,
+    /// Of the GraphQL API.
     url: String,
-    token: Token,
-    token_name: String,
+    /// Base of the REST API.
+    rest_url: String,
     timeout: Duration,
-    in_flight: Semaphore,
     stage: &'static str,
-    floor: u64,
-    /// Nothing is sent before this moment.
-    blocked_until: Mutex<Option<Instant>>,
+    budget: Budget,
     costs: mpsc::UnboundedSender<ApiCost>,
 }
 
@@ -85,173 +163,239 @@ struct Request<'a, V> {
     variables: &'a V,
 }
 
+/// What came of one request.
+struct Exchange {
+    result: Result<Answer, Error>,
+    bytes: u64,
+    /// GitHub's time and budget, when it answered at all.
+    headers: Option<(Timestamp, Option<Told>)>,
+}
+
+impl From<Error> for Exchange {
+    fn from(error: Error) -> Self {
+        Self {
+            result: Err(error),
+            bytes: 0,
+            headers: None,
+        }
+    }
+}
+
 impl Client {
     /// A client, and the records of what its requests cost.
     ///
     /// # Errors
     /// When the configuration cannot work, before anything is sent.
     pub fn new(
-        config: ClientConfig,
+        access: impl Into<Access>,
     ) -> Result<(Self, mpsc::UnboundedReceiver<ApiCost>), ClientConfigError> {
-        let base = config.api_url.trim_end_matches('/');
+        let access: Access = access.into();
+        let given = access.api_url.trim_end_matches('/');
         // An Enterprise Server's REST API is at `/api/v3`, its GraphQL API at `/api/graphql`.
-        let base = base.strip_suffix("/v3").unwrap_or(base);
+        let base = given.strip_suffix("/v3").unwrap_or(given);
+        let rest_url = if base.ends_with("/api") {
+            format!("{base}/v3")
+        } else {
+            given.to_owned()
+        };
         let url = reqwest::Url::parse(&format!("{base}/graphql"))
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| ClientConfigError::Url(config.api_url.clone()))?;
+            .ok_or_else(|| ClientConfigError::Url(access.api_url.clone()))?;
         // A second call finds the provider installed already, which is all that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         headers.insert(
             USER_AGENT,
-            HeaderValue::from_str(&config.user_agent).map_err(|_| ClientConfigError::UserAgent)?,
+            HeaderValue::from_str(&access.user_agent).map_err(|_| ClientConfigError::UserAgent)?,
         );
         let http = reqwest::Client::builder()
             .default_headers(headers)
-            .timeout(config.timeout)
+            .timeout(access.timeout)
             .connect_timeout(Duration::from_secs(10))
             // A redirect could carry the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| ClientConfigError::Http(error.to_string()))?;
+        if access.credentials.is_empty() {
+            return Err(ClientConfigError::NoCredential);
+        }
+        let rules = Rules {
+            floor: access.floor,
+            realtime_reserve: access.realtime_reserve,
+            requests_per_minute: access.requests_per_minute,
+            window: access.window,
+        };
+        let accounts = access.credentials.into_iter().map(|credential| {
+            let store = match &access.bus {
+                Some(bus) => Store::Shared(bus.clone(), OnceCell::new()),
+                None => Store::Here,
+            };
+            Account::new(credential, rules, access.max_in_flight, store)
+        });
+        let budget = Budget::new(accounts.collect(), access.stage, access.lease);
         let (costs, records) = mpsc::unbounded_channel();
         let client = Self {
             inner: Arc::new(Inner {
                 http,
                 url: url.to_string(),
-                token_name: config.token.fingerprint(),
-                token: config.token,
-                timeout: config.timeout,
-                in_flight: Semaphore::new(config.max_in_flight.max(1)),
-                stage: config.stage,
-                floor: config.floor,
-                blocked_until: Mutex::new(None),
+                rest_url,
+                timeout: access.timeout,
+                stage: access.stage,
+                budget,
                 costs,
             }),
         };
         Ok((client, records))
     }
 
-    fn blocked_for(&self) -> Option<Duration> {
-        let blocked = self.inner.blocked_until.lock();
-        let until = (*blocked.unwrap_or_else(PoisonError::into_inner))?;
-        until.checked_duration_since(Instant::now())
-    }
-
-    fn block(&self, pause: Duration) {
-        let mut blocked = self
-            .inner
-            .blocked_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let until = Instant::now() + pause;
-        if blocked.is_none_or(|known| known < until) {
-            *blocked = Some(until);
-        }
-    }
-
-    /// Sends one operation and waits for its turn first: one request in flight.
+    /// Sends one operation when it is its turn.
     pub(crate) async fn execute<V: Serialize + Sync>(
         &self,
         purpose: &Purpose<'_>,
         variables: &V,
     ) -> Result<Answer, Error> {
-        let query = documents::document(purpose.operation)
-            .ok_or_else(|| Error::Query(format!("no operation {}", purpose.operation)))?;
+        let query = match purpose.document {
+            Some(document) => document.to_owned(),
+            None => documents::document(purpose.operation)
+                .ok_or_else(|| Error::Query(format!("no operation {}", purpose.operation)))?,
+        };
         let body = serde_json::to_vec(&Request {
             query: &query,
             operation_name: purpose.operation,
             variables,
         })
         .map_err(|error| Error::Query(error.to_string()))?;
-        // The semaphore is never closed; were it, asking without a turn would be the lesser evil.
-        let _turn = self.inner.in_flight.acquire().await;
-        if let Some(retry_after) = self.blocked_for() {
-            return Err(Error::RateLimited { retry_after });
+        let budget = &self.inner.budget;
+        let mut tokens_left = budget.tokens() - 1;
+        let mut renewed = false;
+        loop {
+            let turn = budget.turn(purpose.urgency()).await?;
+            let result = self.attempt(&turn, purpose, body.clone()).await;
+            let Err(error) = &result else {
+                return result;
+            };
+            let refused = matches!(error, Error::Unauthorized { .. });
+            if let Credential::Installation(installation) = &turn.account.credential
+                && refused
+                && !renewed
+            {
+                // It may have been revoked, or have ended sooner than was said.
+                renewed = true;
+                installation.forget().await;
+                continue;
+            }
+            // Nothing is wrong with the request: another token may serve it at once.
+            if tokens_left == 0 || !(refused || matches!(error.class(), Class::Wait(_))) {
+                return result;
+            }
+            tokens_left -= 1;
+            if refused {
+                tracing::warn!(token = turn.account.name, %error, "asking with other tokens");
+                turn.account.shun(SHUNNED);
+            }
         }
+    }
+
+    /// Sends a request in its turn, and learns from the answer.
+    async fn attempt(
+        &self,
+        turn: &Turn,
+        purpose: &Purpose<'_>,
+        body: Vec<u8>,
+    ) -> Result<Answer, Error> {
         let sent_at = Timestamp::now();
         let clock = Instant::now();
-        let (result, bytes) = self.exchange(body, sent_at).await;
-        self.account(purpose, &result, sent_at, clock.elapsed(), bytes);
+        let exchange = tokio::select! {
+            exchange = self.exchange(&turn.account, body, sent_at) => exchange,
+            // Going on would be a second request under way.
+            () = turn.lost.cancelled() => {
+                Error::Transport("the lease on the token was lost meanwhile".to_owned()).into()
+            }
+        };
+        let Exchange {
+            mut result,
+            bytes,
+            headers,
+        } = exchange;
+        learn(&turn.account, &mut result, headers);
+        let elapsed = clock.elapsed();
+        self.record(
+            &turn.account.name,
+            purpose,
+            &result,
+            sent_at,
+            elapsed,
+            bytes,
+        );
         result
     }
 
-    async fn exchange(&self, body: Vec<u8>, sent_at: Timestamp) -> (Result<Answer, Error>, u64) {
-        let response = self
-            .inner
+    async fn exchange(&self, account: &Account, body: Vec<u8>, sent_at: Timestamp) -> Exchange {
+        let inner = &self.inner;
+        let token = match &account.credential {
+            Credential::Token(token) => token.clone(),
+            Credential::Installation(installation) => {
+                let rest = Rest {
+                    http: &inner.http,
+                    url: &inner.rest_url,
+                    clock_told: &|date| account.clock_told(date),
+                    now: &|| account.now(),
+                };
+                match installation.token(&rest).await {
+                    Ok(token) => token,
+                    Err(error) => return error.into(),
+                }
+            }
+        };
+        let response = inner
             .http
-            .post(&self.inner.url)
-            .header(AUTHORIZATION, self.inner.token.authorization())
+            .post(&inner.url)
+            .header(AUTHORIZATION, token.authorization())
             .header(CONTENT_TYPE, "application/json")
             .body(body)
             .send()
             .await;
         let failed = |error: reqwest::Error| {
             if error.is_timeout() {
-                Error::Timeout(self.inner.timeout)
+                Error::Timeout(inner.timeout)
             } else {
                 Error::Transport(chain(&error.without_url()))
             }
         };
         let response = match response {
             Ok(response) => response,
-            Err(error) => return (Err(failed(error)), 0),
+            Err(error) => return failed(error).into(),
         };
         let status = response.status();
         let headers = response.headers().clone();
+        let told = Some((answer::date(&headers), answer::told(&headers)));
         match response.bytes().await {
-            Ok(bytes) => (
-                answer::read(status, &headers, &bytes, sent_at),
-                bytes.len() as u64,
-            ),
-            Err(error) => (Err(failed(error)), 0),
+            Ok(bytes) => Exchange {
+                result: answer::read(status, &headers, &bytes, sent_at),
+                bytes: bytes.len() as u64,
+                headers: told,
+            },
+            Err(error) => Exchange {
+                headers: told,
+                ..failed(error).into()
+            },
         }
     }
 
-    /// Sends nothing more before the reset when fewer points are left than the floor.
-    fn keep_the_floor(&self, answer: &Answer) {
-        let Some(rate) = &answer.rate_limit else {
-            return;
-        };
-        if rate.remaining >= self.inner.floor {
-            return;
-        }
-        // Both times are GitHub's, so a wrong clock here does no harm.
-        let pause = rate.reset_at.duration_since(answer.answered_at);
-        let pause = Duration::try_from(pause).unwrap_or_default() + Duration::from_secs(1);
-        tracing::warn!(
-            remaining = rate.remaining,
-            ?pause,
-            "points below the floor; waiting for the reset"
-        );
-        self.block(pause);
-    }
-
-    fn account(
+    fn record(
         &self,
+        token: &str,
         purpose: &Purpose<'_>,
         result: &Result<Answer, Error>,
         sent_at: Timestamp,
         elapsed: Duration,
         bytes: u64,
     ) {
-        let rate_limit = match result {
-            Ok(answer) => {
-                self.keep_the_floor(answer);
-                answer.rate_limit.as_ref()
-            }
-            Err(error) => {
-                if let crate::Class::Wait(pause) = error.class() {
-                    tracing::warn!(?pause, %error, "GitHub asks to wait");
-                    self.block(pause);
-                }
-                None
-            }
-        };
+        let rate_limit = result.as_ref().ok().and_then(|a| a.rate_limit.as_ref());
         let record = ApiCost {
             id: digest::of_value(&(
-                &self.inner.token_name,
+                token,
                 self.inner.stage,
                 purpose.operation,
                 sent_at.as_nanosecond(),
@@ -260,7 +404,7 @@ impl Client {
             repository: purpose.repository.clone(),
             lane: purpose.lane,
             operation: purpose.operation.to_owned(),
-            token: self.inner.token_name.clone(),
+            token: token.to_owned(),
             sent_at,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             points: rate_limit.map(|rate| rate.cost),
@@ -276,6 +420,54 @@ impl Client {
         };
         // Nobody listening is allowed: a one-off command has no use for the records.
         let _ = self.inner.costs.send(record);
+    }
+}
+
+/// Learns from an answer where the token stands. A secondary limit that follows upon another is
+/// waited out longer than GitHub asks for.
+fn learn(
+    account: &Account,
+    result: &mut Result<Answer, Error>,
+    headers: Option<(Timestamp, Option<Told>)>,
+) {
+    let mut told = None;
+    if let Some((date, in_headers)) = headers {
+        account.clock_told(date);
+        told = in_headers;
+    }
+    if let Some(rate) = result.as_ref().ok().and_then(|a| a.rate_limit.as_ref()) {
+        told = Some(Told {
+            limit: rate.limit,
+            remaining: rate.remaining,
+            reset_at: rate.reset_at,
+        });
+    }
+    account.learn(|standing, now| {
+        match told {
+            Some(told) => standing.tell(told, now),
+            None => standing.unaccounted(),
+        }
+        match result {
+            Ok(_) => standing.succeeded(now),
+            Err(Error::RateLimited { retry_after }) => standing.exhausted(*retry_after, now),
+            Err(Error::SecondaryLimit { retry_after }) => {
+                let jitter = (chance() >> 40) as f64 / f64::from(1 << 24);
+                *retry_after = standing.strike(*retry_after, jitter, now);
+            }
+            // GitHub takes points for a time-out when it is over, and says so with no answer.
+            Err(
+                Error::Timeout(_)
+                | Error::Transport(_)
+                | Error::Server { .. }
+                | Error::TooHeavy { .. },
+            ) if told.is_some() => standing.unaccounted(),
+            Err(_) => {}
+        }
+    });
+    if let Err(error) = result
+        && let Class::Wait(pause) = error.class()
+    {
+        tracing::warn!(token = account.name, ?pause, %error, "GitHub asks to wait");
     }
 }
 

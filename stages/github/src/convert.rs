@@ -11,7 +11,7 @@ use prmirror_proto::{Connection, Page, RepositoryName};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::wire::{detail, key};
+use crate::wire::{List, Lists, Rollup, detail, key};
 
 mod timeline;
 
@@ -62,43 +62,6 @@ fn shape(error: serde_json::Error) -> Error {
     Error::Shape(error.to_string())
 }
 
-/// One page of any connection.
-struct Piece<N> {
-    total: u64,
-    more: bool,
-    nodes: Vec<Option<N>>,
-}
-
-/// Implements the reading of a page for a generated connection type.
-macro_rules! pieces {
-    ($($page:ty => $node:ty),* $(,)?) => {$(
-        impl From<$page> for Piece<$node> {
-            fn from(page: $page) -> Self {
-                Self {
-                    total: count(page.total_count),
-                    more: page.page_info.has_next_page,
-                    nodes: page.nodes.unwrap_or_default(),
-                }
-            }
-        }
-    )*};
-}
-
-pieces! {
-    detail::LabelPage => detail::LabelPageNodes,
-    detail::AssigneePage => detail::AssigneePageNodes,
-    detail::ReviewRequestPage => detail::ReviewRequestPageNodes,
-    detail::FilePage => detail::FilePageNodes,
-    detail::CommitPage => detail::CommitPageNodes,
-    detail::ReviewPage => detail::ReviewPageNodes,
-    detail::ReviewThreadPage => detail::ReviewThreadPageNodes,
-    detail::ReviewCommentPage => detail::ReviewCommentPageNodes,
-    detail::CommentPage => detail::CommentPageNodes,
-    detail::TimelinePage => detail::TimelinePageNodes,
-    detail::ClosingIssuePage => detail::ClosingIssuePageNodes,
-    detail::ContextPage => detail::ContextPageNodes,
-}
-
 /// Gathers the lists of one answer.
 struct Gatherer<'a> {
     pages: &'a [Page],
@@ -107,33 +70,29 @@ struct Gatherer<'a> {
 
 impl Gatherer<'_> {
     /// Joins the first page of a connection with its further ones.
-    fn collect<P, N, T>(
+    fn collect<N: DeserializeOwned, T>(
         &mut self,
         collection: &'static str,
         connection: Connection,
         parent: Option<&str>,
-        first: Option<P>,
+        first: Option<List<N>>,
         mut node: impl FnMut(&mut Self, N) -> Result<T, Error>,
-    ) -> Result<Collection<T>, Error>
-    where
-        P: DeserializeOwned + Into<Piece<N>>,
-    {
-        let Some(first) = first else {
+    ) -> Result<Collection<T>, Error> {
+        let Some(mut piece) = first else {
             self.faults.push(Fault::NoList { collection });
             return Ok(Collection::default());
         };
-        let mut piece: Piece<N> = first.into();
         let mut list = Collection {
-            total: Some(piece.total),
+            total: Some(count(piece.total_count)),
             completeness: Completeness::Complete,
-            nodes: Vec::with_capacity(piece.nodes.len()),
+            nodes: Vec::with_capacity(piece.nodes.as_ref().map_or(0, Vec::len)),
         };
         let pages = self.pages;
         let mut further = pages
             .iter()
             .filter(|page| page.connection == connection && page.parent.as_deref() == parent);
         loop {
-            for one in piece.nodes {
+            for one in piece.nodes.into_iter().flatten() {
                 match one {
                     Some(one) => {
                         let converted = node(self, one)?;
@@ -147,11 +106,9 @@ impl Gatherer<'_> {
             }
             match further.next() {
                 Some(page) => {
-                    piece = serde_json::from_str::<P>(page.body.get())
-                        .map_err(shape)?
-                        .into();
+                    piece = serde_json::from_str(page.body.get()).map_err(shape)?;
                     // The last word on the total is the newest.
-                    list.total = Some(piece.total);
+                    list.total = Some(count(piece.total_count));
                 }
                 None => break,
             }
@@ -165,7 +122,7 @@ impl Gatherer<'_> {
                 total,
                 held,
             });
-        } else if piece.more {
+        } else if piece.page_info.is_some_and(|info| info.has_next_page) {
             list.completeness = Completeness::Partial;
             self.faults.push(Fault::Cut { collection });
         }
@@ -183,19 +140,24 @@ fn sorted<T: Ord>(mut list: Collection<T>) -> Collection<T> {
 /// # Errors
 /// [`Error::Shape`] when the answer does not have the shape that the schema promises.
 pub fn pull_request_of(node: &str, pages: &[Page]) -> Result<Converted, Error> {
-    let node: detail::PullRequestDetail = serde_json::from_str(node).map_err(shape)?;
+    let core: detail::PullRequestCore = serde_json::from_str(node).map_err(shape)?;
+    let lists: Lists = serde_json::from_str(node).map_err(shape)?;
     let mut gatherer = Gatherer {
         pages,
         faults: Vec::new(),
     };
-    let snapshot = snapshot(node, &mut gatherer)?;
+    let snapshot = snapshot(core, lists, &mut gatherer)?;
     Ok(Converted {
         snapshot,
         faults: gatherer.faults,
     })
 }
 
-fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snapshot, Error> {
+fn snapshot(
+    pr: detail::PullRequestCore,
+    lists: Lists,
+    g: &mut Gatherer<'_>,
+) -> Result<Snapshot, Error> {
     let repository: RepositoryName = pr
         .repository
         .name_with_owner
@@ -209,7 +171,7 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "labels",
         Connection::Labels,
         None,
-        pr.labels,
+        lists.labels,
         |_, n: detail::LabelPageNodes| {
             Ok(Label {
                 name: n.name,
@@ -222,21 +184,21 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "assignees",
         Connection::Assignees,
         None,
-        Some(pr.assignees),
+        Some(lists.assignees),
         |_, n: detail::AssigneePageNodes| Ok(n.login),
     )?;
     let review_requests = g.collect(
         "review_requests",
         Connection::ReviewRequests,
         None,
-        pr.review_requests,
+        lists.review_requests,
         |_, n: detail::ReviewRequestPageNodes| Ok(reviewer(n.requested_reviewer)),
     )?;
     let files = g.collect(
         "files",
         Connection::Files,
         None,
-        pr.files,
+        lists.files,
         |_, n: detail::FilePageNodes| {
             Ok(ChangedFile {
                 path: n.path,
@@ -250,7 +212,7 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "commits",
         Connection::Commits,
         None,
-        Some(pr.commits),
+        Some(lists.commits),
         |_, n: detail::CommitPageNodes| {
             let commit = n.commit;
             let (author_name, author_login) = match commit.author {
@@ -273,7 +235,7 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "reviews",
         Connection::Reviews,
         None,
-        pr.reviews,
+        lists.reviews,
         |_, n: detail::ReviewPageNodes| {
             Ok(Review {
                 id: n.id,
@@ -291,14 +253,14 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "review_threads",
         Connection::ReviewThreads,
         None,
-        Some(pr.review_threads),
+        Some(lists.review_threads),
         thread,
     )?;
     let comments = g.collect(
         "comments",
         Connection::Comments,
         None,
-        Some(pr.comments),
+        Some(lists.comments),
         |_, n: detail::CommentPageNodes| {
             Ok(Comment {
                 id: n.id,
@@ -314,14 +276,14 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
         "timeline",
         Connection::TimelineItems,
         None,
-        Some(pr.timeline_items),
+        Some(lists.timeline_items),
         |_, n: detail::TimelinePageNodes| Ok(timeline::item(n)),
     )?;
     let closing_issues = g.collect(
         "closing_issues",
         Connection::ClosingIssuesReferences,
         None,
-        pr.closing_issues_references,
+        lists.closing_issues_references,
         |_, n: detail::ClosingIssuePageNodes| {
             Ok(ClosingIssue {
                 id: n.id,
@@ -331,7 +293,7 @@ fn snapshot(pr: detail::PullRequestDetail, g: &mut Gatherer<'_>) -> Result<Snaps
             })
         },
     )?;
-    let checks = match pr.status_check_rollup {
+    let checks = match lists.status_check_rollup {
         Some(rollup) => Some(checks(rollup, g)?),
         None => None,
     };
@@ -414,7 +376,7 @@ fn thread(g: &mut Gatherer<'_>, n: detail::ReviewThreadPageNodes) -> Result<Revi
         "review_comments",
         Connection::ThreadComments,
         Some(&n.id),
-        Some(n.comments),
+        Some(n.comments.into()),
         |_, n: detail::ReviewCommentPageNodes| {
             Ok(Comment {
                 id: n.id,
@@ -437,10 +399,7 @@ fn thread(g: &mut Gatherer<'_>, n: detail::ReviewThreadPageNodes) -> Result<Revi
     })
 }
 
-fn checks(
-    rollup: detail::PullRequestDetailStatusCheckRollup,
-    g: &mut Gatherer<'_>,
-) -> Result<StatusRollup, Error> {
+fn checks(rollup: Rollup, g: &mut Gatherer<'_>) -> Result<StatusRollup, Error> {
     let counted = |counts: &Option<Vec<detail::ContextPageCheckRunCountsByState>>| {
         counts_text(
             counts
@@ -462,7 +421,7 @@ fn checks(
         "checks",
         Connection::Contexts,
         None,
-        Some(rollup.contexts),
+        Some(rollup.contexts.into()),
         |_, n: detail::ContextPageNodes| Ok(context(n)),
     )?;
     contexts.nodes.sort_by(|a, b| a.id.cmp(&b.id));

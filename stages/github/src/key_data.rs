@@ -77,13 +77,15 @@ impl Client {
             lane: None,
             operation,
             pull_requests: u64::from(first),
+            document: None,
         };
         let answer = self.execute(&purpose, &variables).await?;
         // Both operations have the same shape.
         let data: key::ResponseData = serde_json::from_str(answer.data.get())
             .map_err(|error| Error::Shape(error.to_string()))?;
         let Some(found) = data.repository else {
-            return Err(no_repository(repository, &answer.errors));
+            let errors: Vec<_> = answer.errors.iter().collect();
+            return Err(no_repository(repository, &errors));
         };
         if !answer.errors.is_empty() {
             // A page with holes would say of pull requests that they are not there.

@@ -2,17 +2,25 @@
 //!
 //! - [`Client`] sends one GraphQL operation and returns GitHub's answer: data and errors as they
 //!   came, what it cost, or an [`Error`] that says what to do about it.
-//! - [`Client::pull_requests`] fetches whole pull requests and pages every connection to its end.
+//! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
+//!   [`Client::pull_requests`] asks on until every list is at its end.
 //! - [`Client::key_data`] reads a page of key data.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
-//! A token comes from the environment, is sent to the configured host only, and is never written
-//! anywhere: [`Token`] prints as dots.
+//! Requests wait for their turn in `budget`, which all processes share over the broker: one request
+//! under way a token, the hour's points spent as the deployment says, GitHub's limits heeded by all.
+//!
+//! A token comes from the environment, or from GitHub for an [`App`]; it is sent to the configured host
+//! only, and is never written anywhere: [`Token`] prints as the head of its digest.
 
 mod answer;
+mod app;
+mod ask;
+mod budget;
 mod client;
 mod connect;
 mod convert;
+mod credential;
 mod documents;
 mod error;
 mod key_data;
@@ -21,10 +29,13 @@ mod token;
 pub mod wire;
 
 pub use answer::{Answer, GraphqlError};
-pub use client::{Client, ClientConfig, ClientConfigError};
-pub use connect::{API_URL_VARIABLE, ConnectError, connect, token_from_environment};
+pub use app::{App, AppKeyError, Installation};
+pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
+pub use client::{Access, Client, ClientConfig, ClientConfigError};
+pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
 pub use convert::{Converted, Fault, key_data_of, pull_request_of};
+pub use credential::Credential;
 pub use error::{Class, Error};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
-pub use pull_requests::{PageSizes, PullRequestAnswer, Wanted};
+pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
 pub use token::Token;

@@ -1,13 +1,16 @@
-//! Whole pull requests: several a query, and every connection paged to its end.
+//! Whole pull requests: asked for with others in one document, and every list read to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_proto::{AnswerError, Connection, FetchOutcome, Lane, Page, RepositoryName};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 use crate::answer::{Answer, GraphqlError};
+use crate::ask::{self, Ask, PAGE, PageAsk, Sizes, State, compose, field};
 use crate::client::{Client, Purpose};
 use crate::error::Error;
 
@@ -16,18 +19,18 @@ use crate::error::Error;
 pub struct Wanted {
     /// Its number.
     pub number: u64,
-    /// Its node id; with it, many are asked for in one query.
+    /// Its node id; with it, a renamed repository does no harm.
     pub id: Option<String>,
 }
 
-/// How many nodes are asked for at once.
+/// How many nodes are asked for at once, where nothing is known of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageSizes {
-    /// Nodes of each connection in the first answer, 1 to 100.
+    /// Nodes of each list in the first answer, 1 to 100.
     pub first: u32,
     /// Comments of each review thread in the first answer, 1 to 100.
     pub thread_comments: u32,
-    /// Nodes of each follow-up page, 1 to 100.
+    /// Nodes of each further page, 1 to 100.
     pub after: u32,
 }
 
@@ -42,16 +45,43 @@ pub struct PullRequestAnswer {
     pub outcome: FetchOutcome,
 }
 
-#[derive(Deserialize)]
-struct NodesData<'a> {
-    #[serde(borrow)]
-    nodes: Vec<Option<&'a RawValue>>,
+/// GitHub's answer to one [`Ask`], and what is still to be asked to have all of it.
+#[derive(Debug)]
+pub enum Said {
+    /// To [`Ask::PullRequest`].
+    PullRequest {
+        /// What it said, without the pages that are to come.
+        answer: PullRequestAnswer,
+        /// The pages that are to come.
+        more: Vec<PageAsk>,
+    },
+    /// To [`Ask::Page`].
+    Page {
+        /// The page.
+        page: Page,
+        /// The pages that are to come after it.
+        more: Vec<PageAsk>,
+    },
 }
 
-#[derive(Deserialize)]
-struct ByNumberData<'a> {
-    #[serde(borrow)]
-    repository: Option<ByNumberRepository<'a>>,
+/// GitHub's answer to a document.
+#[derive(Debug)]
+pub struct Asked {
+    /// An answer for each question, in their order.
+    pub said: Vec<Result<Said, Error>>,
+    /// When the document was sent.
+    pub sent_at: Timestamp,
+    /// When the answer was there.
+    pub received_at: Timestamp,
+}
+
+impl Asked {
+    /// How long GitHub took.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        let elapsed = self.received_at.duration_since(self.sent_at);
+        Duration::try_from(elapsed).unwrap_or_default()
+    }
 }
 
 #[derive(Deserialize)]
@@ -61,30 +91,30 @@ struct ByNumberRepository<'a> {
 }
 
 #[derive(Deserialize)]
-struct NodeData<'a> {
-    #[serde(borrow)]
-    node: Option<BTreeMap<&'a str, &'a RawValue>>,
-}
-
-#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct PageInfo {
     has_next_page: bool,
     end_cursor: Option<String>,
 }
 
+/// A list, as far as it decides whether there is more of it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct List {
-    page_info: PageInfo,
+    total_count: u64,
+    /// Not there when the list was only counted.
+    page_info: Option<PageInfo>,
 }
 
 impl List {
-    fn next(&self) -> Option<&str> {
-        self.page_info
-            .has_next_page
-            .then_some(self.page_info.end_cursor.as_deref())
-            .flatten()
+    /// Where the next page begins: `Some(None)` is at the beginning. A list that promises more but
+    /// does not say where has none.
+    fn next(&self) -> Option<Option<String>> {
+        match &self.page_info {
+            None => (self.total_count > 0).then_some(None),
+            Some(info) if info.has_next_page => info.end_cursor.clone().map(Some),
+            Some(_) => None,
+        }
     }
 }
 
@@ -95,9 +125,8 @@ struct ThreadNode {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Threads {
-    page_info: PageInfo,
+    #[serde(default)]
     nodes: Option<Vec<Option<ThreadNode>>>,
 }
 
@@ -109,7 +138,7 @@ struct Rollup<T> {
 /// What of a pull request's node decides whether there are more pages.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Paging {
+struct Paging<'a> {
     id: String,
     updated_at: String,
     head_ref_oid: String,
@@ -119,39 +148,21 @@ struct Paging {
     files: Option<List>,
     commits: Option<List>,
     reviews: Option<List>,
-    review_threads: Option<Threads>,
+    #[serde(borrow)]
+    review_threads: Option<&'a RawValue>,
     comments: Option<List>,
     timeline_items: Option<List>,
     closing_issues_references: Option<List>,
     status_check_rollup: Option<Rollup<List>>,
 }
 
-fn operation(connection: Connection) -> (&'static str, &'static str) {
-    match connection {
-        Connection::Labels => ("LabelsAfter", "labels"),
-        Connection::Assignees => ("AssigneesAfter", "assignees"),
-        Connection::ReviewRequests => ("ReviewRequestsAfter", "reviewRequests"),
-        Connection::Files => ("FilesAfter", "files"),
-        Connection::Commits => ("CommitsAfter", "commits"),
-        Connection::Reviews => ("ReviewsAfter", "reviews"),
-        Connection::ReviewThreads => ("ReviewThreadsAfter", "reviewThreads"),
-        Connection::ThreadComments => ("ThreadCommentsAfter", "comments"),
-        Connection::Comments => ("CommentsAfter", "comments"),
-        Connection::TimelineItems => ("TimelineItemsAfter", "timelineItems"),
-        Connection::ClosingIssuesReferences => ("ClosingIssuesAfter", "closingIssuesReferences"),
-        Connection::Contexts => ("ContextsAfter", "statusCheckRollup"),
-    }
-}
-
-/// A page that is still to be read.
-struct Next {
-    connection: Connection,
-    node: String,
-    after: String,
-}
-
-impl Paging {
-    fn next_pages(&self) -> Vec<Next> {
+impl Paging<'_> {
+    fn next_pages(&self) -> Result<Vec<PageAsk>, Error> {
+        let state = Arc::new(State {
+            updated_at: self.updated_at.clone(),
+            head_ref_oid: self.head_ref_oid.clone(),
+        });
+        let rollup = self.status_check_rollup.as_ref();
         let lists = [
             (Connection::Labels, self.labels.as_ref()),
             (Connection::Assignees, self.assignees.as_ref()),
@@ -165,58 +176,87 @@ impl Paging {
                 Connection::ClosingIssuesReferences,
                 self.closing_issues_references.as_ref(),
             ),
-            (
-                Connection::Contexts,
-                self.status_check_rollup.as_ref().map(|r| &r.contexts),
-            ),
+            (Connection::Contexts, rollup.map(|rollup| &rollup.contexts)),
         ];
-        let mut next: Vec<Next> = lists
+        let mut next: Vec<PageAsk> = lists
             .into_iter()
             .filter_map(|(connection, list)| {
-                Some(Next {
-                    connection,
-                    node: self.id.clone(),
-                    after: list?.next()?.to_owned(),
-                })
+                Some(page_of(connection, list?, &self.id, &state)?.of_rest(list?))
             })
             .collect();
-        if let Some(threads) = &self.review_threads {
-            next.extend(threads.next_pages(&self.id));
+        if let Some(threads) = self.review_threads {
+            next.extend(pages_of_threads(threads, &self.id, &state)?);
         }
-        next
+        Ok(next)
     }
 }
 
-impl Threads {
-    fn next_pages(&self, pull_request: &str) -> Vec<Next> {
-        let mut next: Vec<Next> = self
-            .nodes
-            .iter()
-            .flatten()
-            .flatten()
-            .filter_map(|thread| {
-                Some(Next {
-                    connection: Connection::ThreadComments,
-                    node: thread.id.clone(),
-                    after: thread.comments.next()?.to_owned(),
-                })
-            })
-            .collect();
-        let more = List {
-            page_info: PageInfo {
-                has_next_page: self.page_info.has_next_page,
-                end_cursor: self.page_info.end_cursor.clone(),
-            },
-        };
-        if let Some(after) = more.next() {
-            next.push(Next {
-                connection: Connection::ReviewThreads,
-                node: pull_request.to_owned(),
-                after: after.to_owned(),
-            });
-        }
-        next
+/// The question for what follows, if something does.
+fn page_of(connection: Connection, list: &List, node: &str, state: &Arc<State>) -> Option<PageAsk> {
+    Some(PageAsk {
+        connection,
+        first: PAGE,
+        node: node.to_owned(),
+        after: list.next()?,
+        state: Arc::clone(state),
+    })
+}
+
+impl PageAsk {
+    /// Asks for as many as there can be: of threads, each costs a request for its comments.
+    fn of_rest(mut self, list: &List) -> Self {
+        let total = u32::try_from(list.total_count).unwrap_or(PAGE);
+        self.first = total.clamp(1, PAGE);
+        self
     }
+
+    /// The same in a smaller page; `None` when it is as small as it may be.
+    #[must_use]
+    pub fn smaller(&self) -> Option<Self> {
+        (self.first > SMALLEST).then(|| Self {
+            first: (self.first / 2).max(SMALLEST),
+            ..self.clone()
+        })
+    }
+
+    /// The same, of no more than this many nodes.
+    #[must_use]
+    pub fn at_most(mut self, limit: u32) -> Self {
+        self.first = self.first.min(limit).max(1);
+        self
+    }
+}
+
+/// A page that is too heavy with so few nodes is not asked for in smaller ones.
+const SMALLEST: u32 = 5;
+
+/// The pages that follow a page of threads: further threads, and further comments of each.
+fn pages_of_threads(
+    threads: &RawValue,
+    pull_request: &str,
+    state: &Arc<State>,
+) -> Result<Vec<PageAsk>, Error> {
+    let list: List = serde_json::from_str(threads.get()).map_err(shape)?;
+    let nodes: Threads = serde_json::from_str(threads.get()).map_err(shape)?;
+    let read = nodes.nodes.as_ref().map_or(0, Vec::len);
+    let mut next: Vec<PageAsk> = nodes
+        .nodes
+        .iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let comments = Connection::ThreadComments;
+            page_of(comments, &thread.comments, &thread.id, state)
+        })
+        .collect();
+    if let Some(threads) = page_of(Connection::ReviewThreads, &list, pull_request, state) {
+        let left = List {
+            total_count: list.total_count.saturating_sub(read as u64),
+            page_info: None,
+        };
+        next.push(threads.of_rest(&left));
+    }
+    Ok(next)
 }
 
 fn shape(error: serde_json::Error) -> Error {
@@ -224,13 +264,64 @@ fn shape(error: serde_json::Error) -> Error {
 }
 
 impl Client {
-    /// Fetches pull requests of one repository whole. The results are in the order of `wanted`.
-    ///
-    /// Those with a node id go into one query; each of the others is a query of its own.
+    /// Puts all questions about one repository in one document. `thread_comments` is how many
+    /// comments of each review thread are asked for, 1 to 100.
     ///
     /// # Errors
-    /// The outer error is about the query as a whole, and nothing was learnt; the inner ones are
-    /// each about one pull request, and the others are whole.
+    /// The outer error is about the document as a whole, and nothing was learnt; the inner ones are
+    /// each about one question, and the others are answered.
+    pub async fn ask(
+        &self,
+        repository: &RepositoryName,
+        lane: Lane,
+        asks: &[Ask],
+        thread_comments: u32,
+    ) -> Result<Asked, Error> {
+        let document = compose(repository, asks, thread_comments.clamp(1, PAGE));
+        let whole = |ask: &&Ask| matches!(ask, Ask::PullRequest { .. });
+        let purpose = Purpose {
+            repository,
+            lane: Some(lane),
+            operation: ask::OPERATION,
+            pull_requests: asks.iter().filter(whole).count() as u64,
+            document: Some(&document),
+        };
+        let answer = self.execute(&purpose, &BTreeMap::<&str, ()>::new()).await?;
+        let received_at = Timestamp::now();
+        let data: BTreeMap<&str, Option<&RawValue>> =
+            serde_json::from_str(answer.data.get()).map_err(shape)?;
+        let mut said = Vec::with_capacity(asks.len());
+        for (place, ask) in asks.iter().enumerate() {
+            let alias = format!("a{place}");
+            let Some(node) = data.get(alias.as_str()) else {
+                return Err(Error::Shape(format!("no `{alias}` in the answer")));
+            };
+            // An error without a place may be about any of them.
+            let errors = answer
+                .errors
+                .iter()
+                .filter(|error| error.field().is_none_or(|field| field == alias));
+            said.push(match ask {
+                Ask::PullRequest { id, .. } => {
+                    let by_number = id.is_none();
+                    whole_of(&answer, repository, by_number, *node, errors, received_at)
+                }
+                Ask::Page(page) => page_in(page, *node, errors),
+            });
+        }
+        Ok(Asked {
+            said,
+            sent_at: answer.sent_at,
+            received_at,
+        })
+    }
+
+    /// Fetches pull requests of one repository whole, one document after the other until every list is
+    /// at its end. The results are in the order of `wanted`.
+    ///
+    /// # Errors
+    /// The outer error is about a document as a whole, and what came before it is lost with it; the
+    /// inner ones are each about one pull request, and the others are whole.
     pub async fn pull_requests(
         &self,
         repository: &RepositoryName,
@@ -238,214 +329,160 @@ impl Client {
         wanted: &[Wanted],
         sizes: PageSizes,
     ) -> Result<Vec<Result<PullRequestAnswer, Error>>, Error> {
-        let ids: Vec<&str> = wanted.iter().filter_map(|w| w.id.as_deref()).collect();
-        let mut by_id = if ids.is_empty() {
-            Vec::new()
-        } else {
-            self.by_id(repository, lane, &ids, sizes).await?
-        }
-        .into_iter();
-        let mut results = Vec::with_capacity(wanted.len());
-        for one in wanted {
-            let first = if one.id.is_some() {
-                by_id.next().unwrap_or_else(|| {
-                    Err(Error::Shape("fewer nodes than ids were asked for".into()))
-                })
-            } else {
-                self.by_number(repository, lane, one.number, sizes).await
+        let mut results: Vec<Option<Result<PullRequestAnswer, Error>>> = Vec::new();
+        results.resize_with(wanted.len(), || None);
+        let mut open: Vec<(usize, Ask)> = Vec::new();
+        for (at, one) in wanted.iter().enumerate() {
+            let ask = Ask::PullRequest {
+                number: one.number,
+                id: one.id.clone(),
+                sizes: Sizes::all(sizes.first),
             };
-            let whole = match first {
-                Ok(answer) => self.with_pages(repository, lane, answer, sizes).await,
-                Err(error) => Err(error),
-            };
-            // A limit is about all of us: what came before it stays, the rest waits.
-            results.push(whole);
+            open.push((at, ask));
         }
-        Ok(results)
-    }
-
-    async fn by_id(
-        &self,
-        repository: &RepositoryName,
-        lane: Lane,
-        ids: &[&str],
-        sizes: PageSizes,
-    ) -> Result<Vec<Result<PullRequestAnswer, Error>>, Error> {
-        let purpose = Purpose {
-            repository,
-            lane: Some(lane),
-            operation: "PullRequestsById",
-            pull_requests: ids.len() as u64,
-        };
-        let variables = json!({
-            "ids": ids, "page": sizes.first, "threadComments": sizes.thread_comments,
-        });
-        let answer = self.execute(&purpose, &variables).await?;
-        let data: NodesData<'_> = serde_json::from_str(answer.data.get()).map_err(shape)?;
-        if data.nodes.len() != ids.len() {
-            return Err(Error::Shape(format!(
-                "{} nodes for {} ids",
-                data.nodes.len(),
-                ids.len()
-            )));
+        while !open.is_empty() {
+            let (places, asks): (Vec<usize>, Vec<Ask>) = open.drain(..).unzip();
+            let asked = self
+                .ask(repository, lane, &asks, sizes.thread_comments)
+                .await?;
+            for (at, said) in places.into_iter().zip(asked.said) {
+                let slot = &mut results[at];
+                let more = match said {
+                    Ok(Said::PullRequest { answer, more }) => {
+                        *slot = Some(Ok(answer));
+                        more
+                    }
+                    Ok(Said::Page { page, more }) => {
+                        if let Some(Ok(answer)) = slot {
+                            answer.add(page, asked.received_at);
+                        }
+                        more
+                    }
+                    Err(error) => {
+                        *slot = Some(Err(error));
+                        Vec::new()
+                    }
+                };
+                let more = more.into_iter().map(|page| page.at_most(sizes.after));
+                open.extend(more.map(|page| (at, Ask::Page(page))));
+            }
+            // Of what failed, no page is worth a request any more.
+            open.retain(|(at, _)| matches!(results[*at], Some(Ok(_))));
         }
-        let received_at = Timestamp::now();
-        Ok(data
-            .nodes
+        let missing = || Err(Error::Shape("no answer".into()));
+        Ok(results
             .into_iter()
-            .enumerate()
-            .map(|(at, node)| {
-                let errors = answer
-                    .errors
-                    .iter()
-                    // An error without a place may be about any of them.
-                    .filter(|e| e.position_in("nodes").is_none_or(|position| position == at));
-                one(&answer, node, errors, received_at)
-            })
+            .map(|result| result.unwrap_or_else(missing))
             .collect())
-    }
-
-    async fn by_number(
-        &self,
-        repository: &RepositoryName,
-        lane: Lane,
-        number: u64,
-        sizes: PageSizes,
-    ) -> Result<PullRequestAnswer, Error> {
-        let purpose = Purpose {
-            repository,
-            lane: Some(lane),
-            operation: "PullRequestsByNumber",
-            pull_requests: 1,
-        };
-        let variables = json!({
-            "owner": repository.owner, "name": repository.name, "number": number,
-            "page": sizes.first, "threadComments": sizes.thread_comments,
-        });
-        let answer = self.execute(&purpose, &variables).await?;
-        let data: ByNumberData<'_> = serde_json::from_str(answer.data.get()).map_err(shape)?;
-        let Some(found) = data.repository else {
-            return Err(no_repository(repository, &answer.errors));
-        };
-        one(
-            &answer,
-            found.pull_request,
-            answer.errors.iter(),
-            Timestamp::now(),
-        )
-    }
-
-    /// Reads every further page of an answer.
-    async fn with_pages(
-        &self,
-        repository: &RepositoryName,
-        lane: Lane,
-        mut answer: PullRequestAnswer,
-        sizes: PageSizes,
-    ) -> Result<PullRequestAnswer, Error> {
-        let FetchOutcome::Answered {
-            pull_request,
-            pages,
-            ..
-        } = &mut answer.outcome
-        else {
-            return Ok(answer);
-        };
-        let paging: Paging = serde_json::from_str(pull_request.get()).map_err(shape)?;
-        let mut next = paging.next_pages();
-        while let Some(wanted) = next.pop() {
-            let (page, more) = self.page(repository, lane, &paging, &wanted, sizes).await?;
-            if more.iter().any(|n| {
-                n.connection == wanted.connection
-                    && n.node == wanted.node
-                    && n.after == wanted.after
-            }) {
-                return Err(Error::Shape("a cursor that leads back to itself".into()));
-            }
-            pages.push(page);
-            next.extend(more);
-            answer.received_at = Timestamp::now();
-        }
-        Ok(answer)
-    }
-
-    async fn page(
-        &self,
-        repository: &RepositoryName,
-        lane: Lane,
-        paging: &Paging,
-        wanted: &Next,
-        sizes: PageSizes,
-    ) -> Result<(Page, Vec<Next>), Error> {
-        let (operation, field) = operation(wanted.connection);
-        let purpose = Purpose {
-            repository,
-            lane: Some(lane),
-            operation,
-            pull_requests: 1,
-        };
-        let mut variables =
-            json!({ "id": wanted.node, "page": sizes.after, "after": wanted.after });
-        if wanted.connection == Connection::ReviewThreads {
-            variables["threadComments"] = json!(sizes.thread_comments);
-        }
-        let answer = self.execute(&purpose, &variables).await?;
-        if !answer.errors.is_empty() {
-            return Err(worst(answer.errors.iter()));
-        }
-        let data: NodeData<'_> = serde_json::from_str(answer.data.get()).map_err(shape)?;
-        let node = data
-            .node
-            .ok_or_else(|| Error::Moved("it vanished while its pages were read".into()))?;
-        let text = |name: &str| -> Option<String> {
-            node.get(name)
-                .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        };
-        // Pages of two different states do not make a list.
-        for (name, first) in [
-            ("updatedAt", &paging.updated_at),
-            ("headRefOid", &paging.head_ref_oid),
-        ] {
-            if let Some(now) = text(name)
-                && now != *first
-            {
-                return Err(Error::Moved(format!("{name} went from {first} to {now}")));
-            }
-        }
-        let missing = || Error::Shape(format!("a page without {field}"));
-        let raw = *node.get(field).ok_or_else(missing)?;
-        let body = if wanted.connection == Connection::Contexts {
-            let rollup: Option<Rollup<&RawValue>> =
-                serde_json::from_str(raw.get()).map_err(shape)?;
-            rollup.ok_or_else(missing)?.contexts
-        } else {
-            raw
-        };
-        let more = if wanted.connection == Connection::ReviewThreads {
-            let threads: Threads = serde_json::from_str(body.get()).map_err(shape)?;
-            threads.next_pages(&wanted.node)
-        } else {
-            let list: List = serde_json::from_str(body.get()).map_err(shape)?;
-            list.next()
-                .map(|after| Next {
-                    connection: wanted.connection,
-                    node: wanted.node.clone(),
-                    after: after.to_owned(),
-                })
-                .into_iter()
-                .collect()
-        };
-        let page = Page {
-            connection: wanted.connection,
-            parent: (wanted.connection == Connection::ThreadComments).then(|| wanted.node.clone()),
-            body: body.to_owned(),
-        };
-        Ok((page, more))
     }
 }
 
+impl PullRequestAnswer {
+    /// Adds a further page.
+    pub fn add(&mut self, page: Page, received_at: Timestamp) {
+        self.received_at = received_at;
+        if let FetchOutcome::Answered { pages, .. } = &mut self.outcome {
+            pages.push(page);
+        }
+    }
+}
+
+/// The answer about a whole pull request.
+fn whole_of<'e>(
+    answer: &Answer,
+    repository: &RepositoryName,
+    by_number: bool,
+    node: Option<&RawValue>,
+    errors: impl Iterator<Item = &'e GraphqlError>,
+    received_at: Timestamp,
+) -> Result<Said, Error> {
+    let errors: Vec<&GraphqlError> = errors.collect();
+    let node = match (by_number, node) {
+        (true, None) => return Err(no_repository(repository, &errors)),
+        (true, Some(found)) => {
+            serde_json::from_str::<ByNumberRepository<'_>>(found.get())
+                .map_err(shape)?
+                .pull_request
+        }
+        (false, node) => node,
+    };
+    let answer = one(answer, node, errors.into_iter(), received_at)?;
+    let more = match &answer.outcome {
+        FetchOutcome::Answered { pull_request, .. } => {
+            let paging: Paging<'_> = serde_json::from_str(pull_request.get()).map_err(shape)?;
+            paging.next_pages()?
+        }
+        FetchOutcome::NotFound { .. } => Vec::new(),
+    };
+    Ok(Said::PullRequest { answer, more })
+}
+
+/// The answer about a further page.
+fn page_in<'e>(
+    asked: &PageAsk,
+    node: Option<&RawValue>,
+    errors: impl Iterator<Item = &'e GraphqlError>,
+) -> Result<Said, Error> {
+    let mut errors = errors.peekable();
+    if errors.peek().is_some() {
+        return Err(worst(errors));
+    }
+    let node = node.ok_or_else(|| Error::Moved("it vanished while its pages were read".into()))?;
+    let node: BTreeMap<&str, &RawValue> = serde_json::from_str(node.get()).map_err(shape)?;
+    let text = |name: &str| -> Option<String> {
+        node.get(name)
+            .and_then(|raw| serde_json::from_str(raw.get()).ok())
+    };
+    // Pages of two different states do not make a list.
+    for (name, first) in [
+        ("updatedAt", &asked.state.updated_at),
+        ("headRefOid", &asked.state.head_ref_oid),
+    ] {
+        if let Some(now) = text(name)
+            && now != *first
+        {
+            return Err(Error::Moved(format!("{name} went from {first} to {now}")));
+        }
+    }
+    let name = if asked.connection == Connection::Contexts {
+        "statusCheckRollup"
+    } else {
+        field(asked.connection)
+    };
+    let missing = || Error::Shape(format!("a page without {name}"));
+    let raw = *node.get(name).ok_or_else(missing)?;
+    let body = if asked.connection == Connection::Contexts {
+        let rollup: Option<Rollup<&RawValue>> = serde_json::from_str(raw.get()).map_err(shape)?;
+        rollup.ok_or_else(missing)?.contexts
+    } else {
+        raw
+    };
+    let more: Vec<PageAsk> = if asked.connection == Connection::ReviewThreads {
+        pages_of_threads(body, &asked.node, &asked.state)?
+    } else {
+        let list: List = serde_json::from_str(body.get()).map_err(shape)?;
+        page_of(asked.connection, &list, &asked.node, &asked.state)
+            .into_iter()
+            .collect()
+    };
+    let again = |next: &PageAsk| {
+        next.connection == asked.connection
+            && next.node == asked.node
+            && (next.after.is_none() || next.after == asked.after)
+    };
+    if more.iter().any(again) {
+        return Err(Error::Shape("a cursor that leads back to itself".into()));
+    }
+    let page = Page {
+        connection: asked.connection,
+        parent: (asked.connection == Connection::ThreadComments).then(|| asked.node.clone()),
+        body: body.to_owned(),
+    };
+    Ok(Said::Page { page, more })
+}
+
 /// Why an answer has no repository: there is none, unless GitHub names another reason.
-pub(crate) fn no_repository(repository: &RepositoryName, errors: &[GraphqlError]) -> Error {
+pub(crate) fn no_repository(repository: &RepositoryName, errors: &[&GraphqlError]) -> Error {
     let is = |error: &GraphqlError, names: &[&str]| {
         error
             .error_type
@@ -453,7 +490,7 @@ pub(crate) fn no_repository(repository: &RepositoryName, errors: &[GraphqlError]
             .is_some_and(|kind| names.contains(&kind))
     };
     let forbidden = |error: &&GraphqlError| is(error, &["FORBIDDEN", "INSUFFICIENT_SCOPES"]);
-    if let Some(error) = errors.iter().find(forbidden) {
+    if let Some(error) = errors.iter().copied().find(forbidden) {
         return Error::Forbidden {
             message: format!("{repository}: {}", error.message),
         };
@@ -463,7 +500,7 @@ pub(crate) fn no_repository(repository: &RepositoryName, errors: &[GraphqlError]
             "{repository} does not exist, or the token may not see it"
         ));
     }
-    worst(errors.iter())
+    worst(errors.iter().copied())
 }
 
 /// The error that says most about what to do with one pull request.

@@ -18,6 +18,21 @@ impl Token {
             .then(|| Self(text.to_owned()))
     }
 
+    /// The tokens in this text, separated by commas or white space, each once; `None` when there is
+    /// none, or one has characters that no header can carry.
+    #[must_use]
+    pub fn several(text: &str) -> Option<Vec<Self>> {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace());
+        let mut tokens: Vec<Self> = Vec::new();
+        for word in words.filter(|word| !word.is_empty()) {
+            let token = Self::new(word)?;
+            if tokens.iter().all(|known| known.0 != token.0) {
+                tokens.push(token);
+            }
+        }
+        (!tokens.is_empty()).then_some(tokens)
+    }
+
     /// A short name that tells tokens apart and gives nothing away: the head of a digest.
     #[must_use]
     pub fn fingerprint(&self) -> String {
@@ -49,5 +64,14 @@ mod tests {
         assert_eq!(token.authorization(), "bearer ghp_secret");
         assert!(Token::new(" \n").is_none());
         assert!(Token::new("two words").is_none());
+    }
+
+    #[test]
+    fn several_tokens_are_told_apart() {
+        let tokens = Token::several(" a,b\n b  c, ").unwrap();
+        let texts: Vec<String> = tokens.iter().map(Token::authorization).collect();
+        assert_eq!(texts, ["bearer a", "bearer b", "bearer c"]);
+        assert!(Token::several(" , ").is_none());
+        assert!(Token::several("a,\u{e9}").is_none());
     }
 }

@@ -3,8 +3,9 @@
 //! Enumerations are plain text (`extern_enums`): a value that GitHub adds must land like any other.
 //! A union member that the queries do not name becomes `Other`.
 //!
-//! Only two operations are typed whole. The others share their fragments, so a page of `files` that
-//! came with `FilesAfter` is read with the same [`detail::FilePage`] as one that came with the first answer.
+//! Of whole pull requests, the types of the one object ([`detail::PullRequestCore`]) and of the nodes of
+//! its lists are used. The lists themselves are read with [`List`]: one that was only counted has neither
+//! nodes nor page information, and further pages are lists like the first.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
 
@@ -93,3 +94,71 @@ pub struct PullRequestsCreated;
 
 pub use pull_requests_by_id as detail;
 pub use pull_requests_created as key;
+
+/// A list of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", bound(deserialize = "N: Deserialize<'de>"))]
+pub struct List<N> {
+    pub total_count: i64,
+    /// Not there when the list was only counted.
+    #[serde(default)]
+    pub page_info: Option<detail::PageInfoFields>,
+    #[serde(default)]
+    pub nodes: Option<Vec<Option<N>>>,
+}
+
+/// The checks of a head: a list with two counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Contexts {
+    pub total_count: i64,
+    pub check_run_counts_by_state: Option<Vec<detail::ContextPageCheckRunCountsByState>>,
+    pub status_context_counts_by_state: Option<Vec<detail::ContextPageStatusContextCountsByState>>,
+    #[serde(default)]
+    pub page_info: Option<detail::PageInfoFields>,
+    #[serde(default)]
+    pub nodes: Option<Vec<Option<detail::ContextPageNodes>>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Rollup {
+    pub state: StatusState,
+    pub contexts: Contexts,
+}
+
+/// The lists of a pull request.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lists {
+    pub labels: Option<List<detail::LabelPageNodes>>,
+    pub assignees: List<detail::AssigneePageNodes>,
+    pub review_requests: Option<List<detail::ReviewRequestPageNodes>>,
+    pub files: Option<List<detail::FilePageNodes>>,
+    pub commits: List<detail::CommitPageNodes>,
+    pub reviews: Option<List<detail::ReviewPageNodes>>,
+    pub review_threads: List<detail::ReviewThreadPageNodes>,
+    pub comments: List<detail::CommentPageNodes>,
+    pub timeline_items: List<detail::TimelinePageNodes>,
+    pub closing_issues_references: Option<List<detail::ClosingIssuePageNodes>>,
+    pub status_check_rollup: Option<Rollup>,
+}
+
+impl From<Contexts> for List<detail::ContextPageNodes> {
+    fn from(contexts: Contexts) -> Self {
+        Self {
+            total_count: contexts.total_count,
+            page_info: contexts.page_info,
+            nodes: contexts.nodes,
+        }
+    }
+}
+
+impl From<detail::ReviewCommentPage> for List<detail::ReviewCommentPageNodes> {
+    fn from(page: detail::ReviewCommentPage) -> Self {
+        Self {
+            total_count: page.total_count,
+            page_info: Some(page.page_info),
+            nodes: page.nodes,
+        }
+    }
+}

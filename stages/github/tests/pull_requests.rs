@@ -11,7 +11,9 @@ use common::{
     LARGE, NAME, OWNER, client, client_with, converted, empty, fetch, long, nodes, repository,
 };
 use github_sim::{Effect, Fault, Sim};
-use prmirror_github::{Class, PageSizes, Wanted, pull_request_of};
+use prmirror_github::{
+    Ask, Class, Client, Error, PageAsk, PageSizes, Said, Sizes, Wanted, pull_request_of,
+};
 use prmirror_proto::pull_request::{Completeness, PullRequest};
 use prmirror_proto::{Connection, FetchOutcome, Lane};
 use proptest::prelude::*;
@@ -229,15 +231,17 @@ async fn a_renamed_repository_answers_under_its_former_name() {
     }
 }
 
-/// An answer verbatim, to the next request for this operation.
-fn replace(sim: &Sim, operation: &str, body: &Value) {
+/// An answer verbatim, to the `nth` request from now on.
+fn replace(sim: &Sim, nth: u64, body: &Value) {
     let effect = Effect::Replace {
         status: 200,
         headers: BTreeMap::new(),
         body: body.to_string(),
     };
-    sim.faults()
-        .add(Fault::new(effect).operation(operation).times(1));
+    sim.faults().add(Fault {
+        every: Some(nth),
+        ..Fault::new(effect).times(1)
+    });
 }
 
 /// What GitHub may add tomorrow.
@@ -282,11 +286,7 @@ async fn values_and_kinds_that_are_not_known_survive() {
     node["timelineItems"]["nodes"][2] = json!({
         "__typename": "CrossReferencedEvent", "id": "CRE_1", "createdAt": "2024-10-15T19:00:00Z",
         "actor": null, "source": unknown });
-    replace(
-        &sim,
-        "PullRequestsById",
-        &json!({ "data": { "nodes": [node] } }),
-    );
+    replace(&sim, 1, &json!({ "data": { "a0": node } }));
     let answer = fetch(&client, 7, Some(id_of(&sim, 7)), LARGE)
         .await
         .unwrap();
@@ -346,19 +346,41 @@ async fn values_and_kinds_that_are_not_known_survive() {
     );
 }
 
+/// One question alone.
+async fn ask(client: &Client, ask: Ask) -> Result<Said, Error> {
+    let asked = client.ask(&repository(), Lane::Bulk, &[ask], 100).await;
+    asked.unwrap().said.remove(0)
+}
+
+/// The question for more comments of number 7, of which a few are read, and the other lists whole.
+async fn further_comments(client: &Client) -> PageAsk {
+    let whole = Ask::PullRequest {
+        number: 7,
+        id: None,
+        sizes: Sizes {
+            comments: 5,
+            ..Sizes::all(100)
+        },
+    };
+    let Ok(Said::PullRequest { mut more, .. }) = ask(client, whole).await else {
+        panic!("it is there");
+    };
+    assert_eq!(more.len(), 1);
+    more.remove(0)
+}
+
 #[tokio::test]
 async fn pages_of_two_states_make_no_list() {
     let sim = thirteen();
     let client = client(&sim);
     let truth = sim.truth_of(OWNER, NAME, 7).unwrap();
-    let small = PageSizes { first: 5, ..LARGE };
     let comments = json!({ "totalCount": 13, "nodes": [],
         "pageInfo": { "hasNextPage": false, "endCursor": null } });
     let page = |field: &str, value: Value| {
         let mut node = json!({ "__typename": "PullRequest", "id": truth["id"],
             "updatedAt": truth["updatedAt"], "headRefOid": truth["headRefOid"], "comments": comments });
         node[field] = value;
-        json!({ "data": { "node": node } })
+        json!({ "data": { "a0": node } })
     };
     for (body, code) in [
         (
@@ -366,11 +388,12 @@ async fn pages_of_two_states_make_no_list() {
             "github-moved",
         ),
         (page("headRefOid", json!("another")), "github-moved"),
-        (json!({ "data": { "node": null } }), "github-moved"),
+        (json!({ "data": { "a0": null } }), "github-moved"),
         (page("comments", Value::Null), "github-shape"),
     ] {
-        replace(&sim, "CommentsAfter", &body);
-        let error = fetch(&client, 7, None, small).await.unwrap_err();
+        let page = further_comments(&client).await;
+        replace(&sim, 1, &body);
+        let error = ask(&client, Ask::Page(page)).await.unwrap_err();
         assert_eq!(error.code(), code, "{body}");
     }
     assert_eq!(sim.stats().faults["replace"], 4);
@@ -385,17 +408,15 @@ async fn a_cursor_that_leads_back_to_itself_ends_the_walk() {
         "updatedAt": truth["updatedAt"], "headRefOid": truth["headRefOid"],
         "comments": { "totalCount": 13, "nodes": [],
             "pageInfo": { "hasNextPage": true, "endCursor": "round-and-round" } } });
-    let effect = Effect::Replace {
-        status: 200,
-        headers: BTreeMap::new(),
-        body: json!({ "data": { "node": node } }).to_string(),
+    let page = further_comments(&client).await;
+    for nth in [1, 1] {
+        replace(&sim, nth, &json!({ "data": { "a0": node } }));
+    }
+    let Ok(Said::Page { mut more, .. }) = ask(&client, Ask::Page(page)).await else {
+        panic!("the first time it is a page like any other");
     };
-    sim.faults()
-        .add(Fault::new(effect).operation("CommentsAfter"));
-    let sizes = PageSizes { first: 5, ..LARGE };
-    let error = fetch(&client, 7, None, sizes).await.unwrap_err();
-    assert_eq!(error.code(), "github-shape");
-    assert_eq!(sim.stats().operations["CommentsAfter"].requests, 2);
+    let again = ask(&client, Ask::Page(more.remove(0))).await;
+    assert_eq!(again.unwrap_err().code(), "github-shape");
 }
 
 /// Whatever is said of a repository that is not there: only GitHub's own word makes it not exist.
@@ -404,11 +425,11 @@ async fn a_missing_repository_is_missing_for_the_reason_that_github_names() {
     let sim = thirteen();
     let client = client(&sim);
     let error = |kind: Value| {
-        let mut error = json!({ "message": "no", "path": ["repository"] });
+        let mut error = json!({ "message": "no", "path": ["a0"] });
         if !kind.is_null() {
             error["type"] = kind;
         }
-        json!({ "data": { "repository": null }, "errors": [error] })
+        json!({ "data": { "a0": null }, "errors": [error] })
     };
     for (kind, code) in [
         (json!("NOT_FOUND"), "github-not-found"),
@@ -416,7 +437,7 @@ async fn a_missing_repository_is_missing_for_the_reason_that_github_names() {
         (json!("RESOURCE_LIMITS_EXCEEDED"), "github-too-heavy"),
         (Value::Null, "github-errors"),
     ] {
-        replace(&sim, "PullRequestsByNumber", &error(kind.clone()));
+        replace(&sim, 1, &error(kind.clone()));
         let found = fetch(&client, 7, None, LARGE).await.unwrap_err();
         assert_eq!(found.code(), code, "{kind}");
     }
@@ -429,11 +450,10 @@ async fn points_below_the_floor_are_left_to_others() {
     let sim = thirteen();
     let client = client_with(&sim, 200);
     let body = json!({ "data": {
-        "repository": { "id": "R_1", "databaseId": 1, "nameWithOwner": "octo-org/octo-repo",
-            "pullRequest": null },
+        "a0": { "pullRequest": null },
         "rateLimit": { "cost": 1, "limit": 5000, "nodeCount": 1, "remaining": 199, "used": 4801,
             "resetAt": "2024-10-15T19:20:00Z" } },
-        "errors": [{ "type": "NOT_FOUND", "path": ["repository", "pullRequest"], "message": "no" }] });
+        "errors": [{ "type": "NOT_FOUND", "path": ["a0", "pullRequest"], "message": "no" }] });
     let effect = Effect::Replace {
         status: 200,
         headers: BTreeMap::from([(
@@ -491,11 +511,11 @@ async fn recorded_broken_answers_are_errors() {
         ((200, "github-no-data"), 34),
         ((200, "github-rate-limited"), 2),
         ((200, "github-too-heavy"), 114),
-        ((200, "not-found"), 2),
+        ((200, "github-shape"), 2),
         ((502, "github-rate-limited"), 2),
         ((502, "github-server"), 55),
         ((502, "github-too-heavy"), 114),
-        ((502, "not-found"), 2),
+        ((502, "github-shape"), 2),
     ]);
     assert_eq!(codes, expected);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 
+use crate::backfill::{self, BackfillCommand};
 use crate::{doctor, folder, query, up};
 
 /// Everything is as it should be.
@@ -68,6 +69,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Start, pause and look at the walks over whole repositories
+    #[command(subcommand)]
+    Backfill(BackfillCommand),
     /// Ask the running mirror one SQL query that only reads
     Sql {
         #[command(flatten)]
@@ -179,6 +183,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Up(args) => up::up(args).await,
             Command::Status { place, json } => query::status(&place, json).await,
             Command::Reconcile { place, json } => query::reconcile(&place, json).await,
+            Command::Backfill(command) => backfill::backfill(command).await,
             Command::Sql {
                 place,
                 sql,

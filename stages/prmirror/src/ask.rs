@@ -39,9 +39,19 @@ pub(crate) async fn connect(place: &Place) -> anyhow::Result<Bus> {
         .with_context(hint)
 }
 
-/// Asks one question.
+/// Asks publish one question.
 pub(crate) async fn ask<T: DeserializeOwned>(
     bus: &Bus,
+    subject: &'static str,
+    question: Vec<u8>,
+) -> anyhow::Result<T> {
+    ask_stage(bus, "publish", subject, question).await
+}
+
+/// Asks a stage one question.
+pub(crate) async fn ask_stage<T: DeserializeOwned>(
+    bus: &Bus,
+    stage: &'static str,
     subject: &'static str,
     question: Vec<u8>,
 ) -> anyhow::Result<T> {
@@ -52,13 +62,15 @@ pub(crate) async fn ask<T: DeserializeOwned>(
         Ok(answer) => answer,
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {
             bail!(
-                "the broker runs, but publish does not answer: see logs/publish.log in the data folder"
+                "the broker runs, but {stage} does not answer: see logs/{stage}.log in the data folder"
             )
         }
-        Err(error) => return Err(error).context("publish does not answer"),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{stage} does not answer"));
+        }
     };
-    let reply: Reply<T> =
-        serde_json::from_slice(&answer.payload).context("publish answers in another language")?;
+    let reply: Reply<T> = serde_json::from_slice(&answer.payload)
+        .with_context(|| format!("{stage} answers in another language"))?;
     match reply {
         Reply::Ok(value) => Ok(value),
         Reply::Error(reason) => bail!(reason),

@@ -1,6 +1,6 @@
 //! `doctor`: what is missing on this machine, and how to get it.
 
-use prmirror_kit::config::STAGES;
+use prmirror_kit::config::{Pipeline, STAGES};
 use prmirror_kit::server::find_program;
 
 use crate::arguments::{EXIT_COMPLETE, EXIT_FAILURE, Place};
@@ -65,13 +65,18 @@ pub(crate) async fn doctor(place: &Place) -> anyhow::Result<u8> {
         },
         needed: false,
     });
-    let variable = pipeline
-        .as_ref()
-        .map_or("GITHUB_TOKEN", |pipeline| &pipeline.github.token_env);
+    let default = Pipeline::default();
+    let github = pipeline.as_ref().map_or(&default.github, |p| &p.github);
     checks.push(Check {
         what: "token",
-        result: prmirror_github::token_from_environment(variable)
-            .map(|token| format!("{variable} is set ({token:?})"))
+        result: prmirror_github::credentials(github)
+            .map(|credentials| {
+                let names: Vec<String> = credentials
+                    .iter()
+                    .map(|credential| format!("{credential:?}"))
+                    .collect();
+                names.join(", ")
+            })
             .map_err(|error| error.to_string()),
         needed: false,
     });

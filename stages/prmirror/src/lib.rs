@@ -2,6 +2,7 @@
 
 mod arguments;
 mod ask;
+mod backfill;
 mod doctor;
 mod folder;
 mod query;

@@ -70,15 +70,37 @@ impl RepositoryView {
     }
 
     fn failed(&self) -> Option<&str> {
-        let backfill = self.backfill.as_ref()?;
-        (backfill.status == BackfillStatus::Failed)
-            .then(|| backfill.last_error.as_deref().unwrap_or("it failed"))
+        let backfill = self.backfill.as_ref().filter(|b| !b.is_walked())?;
+        let reason = backfill
+            .last_error
+            .as_deref()
+            .or(backfill.reason.as_deref());
+        match backfill.status {
+            BackfillStatus::Failed => Some(reason.unwrap_or("it failed")),
+            // A pause that ends by itself is no more than a wait.
+            BackfillStatus::Paused if backfill.resume_at.is_none() => Some(
+                backfill
+                    .reason
+                    .as_deref()
+                    .unwrap_or("the backfill is paused"),
+            ),
+            BackfillStatus::Active
+            | BackfillStatus::RateLimitLow
+            | BackfillStatus::Paused
+            | BackfillStatus::Completed
+            | BackfillStatus::Replaced => None,
+        }
     }
 
+    /// Whether everything was handed on once.
     fn completed(&self) -> bool {
-        self.backfill
-            .as_ref()
-            .is_some_and(|backfill| backfill.status == BackfillStatus::Completed)
+        self.backfill.as_ref().is_some_and(BackfillState::is_walked)
+    }
+
+    /// Whether the last chunks of the backfill are still to be found done with.
+    fn counting(&self) -> bool {
+        let backfill = self.backfill.as_ref();
+        backfill.is_some_and(|b| b.is_walked() && b.status == BackfillStatus::Active)
     }
 
     fn is_complete(&self) -> bool {
@@ -171,7 +193,9 @@ impl View {
             let backfill = backfill.map(|entry| entry.value);
             let name = repository.name.to_string();
             let status = status.repositories.iter().find(|s| s.repository == name);
-            let completed_at = backfill.as_ref().and_then(|b| b.completed_at);
+            let completed_at = backfill
+                .as_ref()
+                .and_then(|b| b.walked_at.or(b.completed_at));
             let swept_from = status.and_then(|s| s.last_full_sweep_started_at);
             repositories.push(RepositoryView {
                 repository: name,
@@ -204,7 +228,7 @@ impl View {
             || self
                 .repositories
                 .iter()
-                .any(|r| r.failed().is_none() && !(r.completed() && r.verified))
+                .any(|r| r.failed().is_none() && !(r.completed() && r.verified && !r.counting()))
     }
 
     /// Whether GitHub's next hour is waited for.
@@ -299,23 +323,7 @@ impl View {
             };
             let walk = match &repository.backfill {
                 None => "not begun".to_owned(),
-                Some(state) => match state.status {
-                    BackfillStatus::Completed => format!("completed, {} seen", state.processed),
-                    BackfillStatus::Active => format!(
-                        "at {} of {}",
-                        state.processed,
-                        state
-                            .total
-                            .map_or_else(|| "?".to_owned(), |t| t.to_string())
-                    ),
-                    BackfillStatus::Failed => format!(
-                        "failed: {}",
-                        state
-                            .last_error
-                            .as_deref()
-                            .unwrap_or("for an unknown reason")
-                    ),
-                },
+                Some(state) => walk(state),
             };
             row("first walk", walk);
             if let Some(status) = &repository.status {
@@ -411,6 +419,28 @@ impl View {
             );
         }
         text
+    }
+}
+
+/// How far a backfill is, in words.
+fn walk(state: &BackfillState) -> String {
+    let total = state
+        .total
+        .map_or_else(|| "?".to_owned(), |t| t.to_string());
+    let reason = || state.reason.as_deref().or(state.last_error.as_deref());
+    let place = format!("{} of {total} listed, {} done", state.processed, state.done);
+    match state.status {
+        BackfillStatus::Completed => format!("completed, {} seen", state.processed),
+        BackfillStatus::Active => place,
+        BackfillStatus::RateLimitLow => format!("{place}; rate_limit_low"),
+        BackfillStatus::Paused => match reason() {
+            Some(reason) => format!("paused, {place}: {reason}"),
+            None => format!("paused, {place}"),
+        },
+        BackfillStatus::Failed => {
+            format!("failed: {}", reason().unwrap_or("for an unknown reason"))
+        }
+        BackfillStatus::Replaced => format!("replaced, {place}"),
     }
 }
 

@@ -25,7 +25,8 @@ use std::time::Duration;
 use prmirror_analytics::{Batch as LandingBatch, DatabaseError, Record, Sequenced};
 use prmirror_kit::config::PublishConfig;
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
-use prmirror_proto::envelope::DecodeError;
+use prmirror_proto::BackfillReport;
+use prmirror_proto::envelope::{DecodeError, Message as _};
 use prmirror_proto::subjects::{
     STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
 };
@@ -77,6 +78,10 @@ impl Publish {
 fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
     let record = match delivery.stream.as_str() {
         STREAM_CHANGESETS => Record::Changeset(delivery.decode()?),
+        // Reports of backfills travel with the pages that they list.
+        STREAM_INVENTORY if delivery.envelope.kind.as_deref() == Some(BackfillReport::KIND) => {
+            Record::Backfill(delivery.decode()?)
+        }
         STREAM_INVENTORY => Record::Inventory(delivery.decode()?),
         STREAM_QUARANTINE => Record::Quarantined(delivery.decode()?),
         _ => Record::Cost(delivery.decode()?),

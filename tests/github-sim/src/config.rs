@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use crate::faults::Fault;
 use crate::generated::Generate;
 use crate::graphql::SchemaError;
+use crate::limits::SecondaryLimits;
 use crate::recorded::{Recording, RecordingError};
-use crate::server::Tokens;
+use crate::server::{App, Tokens};
 use crate::world::pull_request::ShapeError;
 
 /// What a simulator simulates.
@@ -27,6 +28,13 @@ pub struct Config {
     pub rate_limit: u64,
     /// How long a window is, in wall time: GitHub's hour.
     pub rate_window: Duration,
+    /// What else is limited.
+    pub secondary: SecondaryLimits,
+    /// Whether a client that gets itself banned is part of the plan. Otherwise a simulator that has
+    /// banned one panics when it is dropped, so that the test fails.
+    pub expect_ban: bool,
+    /// GitHub Apps that can get tokens here.
+    pub apps: Vec<App>,
     /// Faults that are there from the start.
     pub faults: Vec<Fault>,
 }
@@ -71,6 +79,9 @@ impl Config {
             tokens: Tokens::default(),
             rate_limit: 5000,
             rate_window: Duration::from_secs(3600),
+            secondary: SecondaryLimits::default(),
+            expect_ban: false,
+            apps: Vec::new(),
             faults: Vec::new(),
         }
     }

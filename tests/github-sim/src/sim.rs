@@ -14,7 +14,7 @@ use crate::generated;
 use crate::graphql::Engine;
 use crate::limits::Limits;
 use crate::recorded;
-use crate::server::{self, Shared, Tokens};
+use crate::server::{self, Apps, Shared, Tokens};
 use crate::stats::{Collector, Stats};
 use crate::world::pull_request::complete;
 use crate::world::{Repository, RepositoryKey, Still, Store, World};
@@ -22,11 +22,13 @@ use crate::world::{Repository, RepositoryKey, Still, Store, World};
 /// The token that a simulator tells its clients.
 const TOKEN: &str = "simulated-token";
 
-/// A running simulator. It stops when it is dropped.
+/// A running simulator. It stops when it is dropped, with a panic if it has banned a client
+/// ([`Config::expect_ban`]).
 pub struct Sim {
     shared: Arc<Shared>,
     address: SocketAddr,
     runtime: Option<Runtime>,
+    expect_ban: bool,
 }
 
 impl std::fmt::Debug for Sim {
@@ -95,7 +97,12 @@ impl Sim {
             engine,
             clock,
             faults,
-            limits: Limits::new(config.rate_limit, config.rate_window),
+            limits: Arc::new(Limits::new(
+                config.rate_limit,
+                config.rate_window,
+                config.secondary.clone(),
+            )),
+            apps: Apps::new(config.apps.clone()),
             stats: Collector::default(),
             tokens: config.tokens.clone(),
         });
@@ -126,6 +133,7 @@ impl Sim {
             shared,
             address,
             runtime: Some(runtime),
+            expect_ban: config.expect_ban,
         })
     }
 
@@ -154,7 +162,7 @@ impl Sim {
 
     /// What was asked so far.
     pub fn stats(&self) -> Stats {
-        self.shared.stats.snapshot()
+        self.shared.stats()
     }
 
     /// Uses up points of the current window of `token`, so that `left` are left.
@@ -164,6 +172,12 @@ impl Sim {
         self.shared
             .limits
             .set_used(token, limit.saturating_sub(left), now);
+    }
+
+    /// How many points of the current window of `token` are left.
+    pub fn points_left(&self, token: &str) -> u64 {
+        let standing = self.shared.limits.standing(token, Timestamp::now());
+        standing.remaining()
     }
 
     /// The names of all repositories, `owner/name`.
@@ -298,5 +312,10 @@ impl Drop for Sim {
             // Does not wait, so that it may be dropped within another runtime.
             runtime.shutdown_background();
         }
+        let banned = self.shared.limits.conduct().banned;
+        assert!(
+            banned == 0 || self.expect_ban || std::thread::panicking(),
+            "{banned} tokens were banned: their clients went on while limited"
+        );
     }
 }

@@ -15,7 +15,7 @@ pub struct Stats {
     /// By operation name; `anonymous` without one.
     pub operations: BTreeMap<String, OperationStats>,
     /// By kind of answer: `data`, `data_with_errors`, `refused`, `rate_limited`, `unauthorized`,
-    /// `bad_request`, and `fault` where a fault made the answer.
+    /// `bad_request`, `secondary_limit`, `banned`, and `fault` where a fault made the answer.
     pub answers: BTreeMap<String, u64>,
     /// Faults served, by their effect's kind; `broken_answer` for answers of a recording.
     pub faults: BTreeMap<String, u64>,
@@ -24,6 +24,18 @@ pub struct Stats {
     pub detail_requests: BTreeMap<u64, u64>,
     /// The most requests that were being answered at the same time.
     pub concurrent_max: u64,
+    /// The same of any one token.
+    #[serde(default)]
+    pub concurrent_max_per_token: u64,
+    /// Requests that were sent while their token was limited, the one that met the limit not counted.
+    #[serde(default)]
+    pub while_limited: u64,
+    /// Tokens that were banned for going on while limited.
+    #[serde(default)]
+    pub banned: u64,
+    /// Tokens given to installations of apps.
+    #[serde(default)]
+    pub installation_tokens: u64,
 }
 
 /// Counts of one operation.

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{NAME, OWNER, ask, client, data, document, empty, post};
-use github_sim::{Config, Sim, Tokens};
+use github_sim::{Config, SecondaryLimits, Sim, Tokens};
 use serde_json::{Value, json};
 
 const LIMIT: &str = "{ rateLimit { cost limit nodeCount remaining resetAt used } }";
@@ -315,6 +315,11 @@ async fn headers_tell_where_the_token_stands() {
 async fn a_token_that_is_used_up_is_refused_until_its_window_ends() {
     let config = Config {
         rate_window: Duration::from_secs(1),
+        // This client does not wait, and is to see the window's end.
+        secondary: SecondaryLimits {
+            ban_after: u64::MAX,
+            ..SecondaryLimits::default()
+        },
         ..Config::empty(OWNER, NAME)
     };
     let sim = Sim::start(config).unwrap();

@@ -6,7 +6,7 @@ mod common;
 use apollo_compiler::schema::{ExtendedType, FieldDefinition};
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{ExecutableDocument, Schema};
-use common::QUERIES;
+use common::{PAGES, QUERIES};
 use github_sim::{SCHEMA, material, trim_schema};
 
 /// GitHub's whole schema, where it is there.
@@ -115,7 +115,8 @@ fn compare(ty: &str, ours: &FieldDefinition, theirs: &FieldDefinition) {
 fn every_operation_is_valid_against_both() {
     let schemas = full_text().into_iter().chain([SCHEMA.to_owned()]);
     for schema in schemas.map(|text| parse(&text)) {
-        let all = ExecutableDocument::parse_and_validate(&schema, QUERIES, "queries.graphql");
+        let text = format!("{QUERIES}\n{PAGES}");
+        let all = ExecutableDocument::parse_and_validate(&schema, text, "queries.graphql");
         let all = all.unwrap_or_else(|e| panic!("{}", e.errors));
         assert!(all.operations.len() >= 15);
         for operation in all.operations.iter() {

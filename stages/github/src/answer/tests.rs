@@ -27,7 +27,7 @@ fn partial_data_is_kept_with_its_typed_errors() {
             "errors":[{"type":"NOT_FOUND","path":["nodes",1],"message":"Could not resolve"}]}"#,
     )
     .unwrap();
-    assert_eq!(answer.errors[0].position_in("nodes"), Some(1));
+    assert_eq!(answer.errors[0].field(), Some("nodes"));
     assert_eq!(answer.errors[0].error_type.as_deref(), Some("NOT_FOUND"));
     assert_eq!(answer.rate_limit.unwrap().remaining, 4999);
 }

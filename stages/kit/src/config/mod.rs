@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 pub use repositories::{Priority, Repository};
 pub use sections::{
-    DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
+    AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
     ValidateConfig,
 };
 pub use streams::{StreamConfig, Streams};
@@ -169,6 +169,18 @@ impl Pipeline {
             self.detect.backfill_page.into(),
             1,
             100,
+        )?;
+        within(
+            "detect.backfill_parallel",
+            self.detect.backfill_parallel.into(),
+            1,
+            64,
+        )?;
+        within(
+            "detect.backfill_errors",
+            self.detect.backfill_errors.into(),
+            1,
+            1_000,
         )?;
         within("fetch.batch", fetch.batch.into(), 1, 100)?;
         within("fetch.page", fetch.page.into(), 1, 100)?;

@@ -1,8 +1,9 @@
 //! The sections of `pipeline.toml`, each with its defaults.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::units::{bytes, duration};
 
@@ -52,8 +53,53 @@ pub struct GithubConfig {
     pub max_in_flight: u32,
     /// What the requests call themselves; GitHub requires something.
     pub user_agent: String,
-    /// Points of the hourly budget that are left untouched for others who use the token.
+    /// Points of each hour that bulk work leaves: for realtime work, and for others who use the token.
     pub floor: u64,
+    /// How many of these realtime work may use; all of them if it is more.
+    pub realtime_reserve: u64,
+    /// Requests a minute and token, 0 for no limit. GitHub allows 2,000.
+    pub requests_per_minute: u64,
+    /// A GitHub App to ask with, beside the tokens or in their place.
+    pub app: Option<AppConfig>,
+}
+
+/// `[github.app]`: a GitHub App.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppConfig {
+    /// Its id or client id.
+    #[serde(deserialize_with = "id")]
+    pub id: String,
+    /// The file with its private key (PEM); without it the key is in the environment.
+    #[serde(default)]
+    pub private_key_file: Option<PathBuf>,
+    /// Name of the environment variable that holds the key.
+    #[serde(default = "private_key_env")]
+    pub private_key_env: String,
+    /// The installations to use, each with a budget of its own; none for the only one there is.
+    #[serde(default)]
+    pub installations: Vec<u64>,
+}
+
+fn private_key_env() -> String {
+    "GITHUB_APP_PRIVATE_KEY".to_owned()
+}
+
+/// An id is a number, a client id is a text.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected an App's id (a number) or client id (a text)"
+    )]
+    enum Id {
+        Number(u64),
+        Text(String),
+    }
+    Ok(match Id::deserialize(deserializer)? {
+        Id::Number(number) => number.to_string(),
+        Id::Text(text) => text,
+    })
 }
 
 impl Default for GithubConfig {
@@ -66,6 +112,9 @@ impl Default for GithubConfig {
             max_in_flight: 1,
             user_agent: concat!("prmirror/", env!("CARGO_PKG_VERSION")).to_owned(),
             floor: 200,
+            realtime_reserve: 150,
+            requests_per_minute: 1_800,
+            app: None,
         }
     }
 }
@@ -91,6 +140,18 @@ pub struct DetectConfig {
     pub backfill_page: u32,
     /// How many change requests of a backfill may wait at once; above it the backfill pauses.
     pub max_pending: u64,
+    /// Backfills that are walked at once; of more, those of high priority first.
+    pub backfill_parallel: u32,
+    /// How long after one run of a backfill whose chunks are limited the next begins, how often a
+    /// repository is looked at that may need another backfill, and how long one is left alone after
+    /// too many errors. Half of it with high priority, twice as long when few points are left.
+    #[serde(deserialize_with = "duration")]
+    pub backfill_every: Duration,
+    /// Failures in a row after which a backfill is left alone for a while.
+    pub backfill_errors: u32,
+    /// How long a chunk may be under way before what is lost of it is asked for again.
+    #[serde(deserialize_with = "duration")]
+    pub chunk_timeout: Duration,
 }
 
 impl Default for DetectConfig {
@@ -102,6 +163,10 @@ impl Default for DetectConfig {
             sweep_all: 60 * MINUTE,
             backfill_page: 100,
             max_pending: 2_000,
+            backfill_parallel: 3,
+            backfill_every: 30 * MINUTE,
+            backfill_errors: 10,
+            chunk_timeout: 30 * MINUTE,
         }
     }
 }

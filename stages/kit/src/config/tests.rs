@@ -71,6 +71,20 @@ fn every_key_is_described_in_the_annotated_file() {
 }
 
 #[test]
+fn an_app_has_an_id_or_a_client_id() {
+    let app = |id: &str| {
+        let text = format!("[github]\napp = {{ id = {id}, installations = [7] }}");
+        Pipeline::parse(&text, "x").unwrap().github.app.unwrap()
+    };
+    let (number, text) = (app("12345"), app("\"Iv1.x\""));
+    assert_eq!((&*number.id, &*text.id), ("12345", "Iv1.x"));
+    assert_eq!(number.private_key_env, "GITHUB_APP_PRIVATE_KEY");
+    assert_eq!(number.private_key_file, None);
+    assert!(refused("[github.app]\nid = true").contains("an App's id"));
+    assert!(refused("[github.app]\nid = 1\nprivate_key = \"secret\"").contains("private_key"));
+}
+
+#[test]
 fn errors_name_the_key_the_line_and_what_is_allowed() {
     for (text, words) in [
         ("[detect]\npol = \"30s\"", &["line 2", "pol", "poll"][..]),

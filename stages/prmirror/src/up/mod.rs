@@ -100,7 +100,7 @@ fn check(pipeline: &Pipeline) -> anyhow::Result<()> {
                 .to_owned()
         ));
     }
-    prmirror_github::token_from_environment(&pipeline.github.token_env)
+    prmirror_github::credentials(&pipeline.github)
         .map_err(|error| anyhow::Error::new(Unusable(error.to_string())))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a request asks for by name: for faults and statistics.
 
 use apollo_compiler::ast;
-use apollo_compiler::executable::{ExecutableDocument, Field, Operation};
+use apollo_compiler::executable::{ExecutableDocument, Field, Operation, Selection, SelectionSet};
 use apollo_compiler::response::{JsonMap, JsonValue};
 
 use crate::world::{Located, World};
@@ -9,9 +9,10 @@ use crate::world::{Located, World};
 /// What a request asks for by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// Node ids given to `nodes(ids:)`, in their order.
+    /// Node ids given to `nodes(ids:)`, or to `node(id:)` for the whole of a pull request, in their
+    /// order.
     pub(crate) nodes: Vec<String>,
-    /// Node ids given to `node(id:)`.
+    /// Node ids given to `node(id:)` for a page of a list.
     pub(crate) node: Vec<String>,
     /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
     pub(crate) pull_requests: Vec<(String, String, u64)>,
@@ -39,6 +40,9 @@ pub(super) fn asked(
                 }
                 Some(_) | None => asked.nodes.extend(text("ids")),
             },
+            "node" if selects(document, &field.selection_set, "title") => {
+                asked.nodes.extend(text("id"));
+            }
             "node" => asked.node.extend(text("id")),
             "rateLimit" => {
                 dry_run |= value(field, "dryRun").and_then(|v| v.as_bool()) == Some(true)
@@ -57,6 +61,18 @@ pub(super) fn asked(
         }
     }
     (asked, dry_run)
+}
+
+/// Whether a selection has a field, in fragments too.
+fn selects(document: &ExecutableDocument, set: &SelectionSet, name: &str) -> bool {
+    set.selections.iter().any(|selection| match selection {
+        Selection::Field(field) => field.name == name,
+        Selection::InlineFragment(inline) => selects(document, &inline.selection_set, name),
+        Selection::FragmentSpread(spread) => document
+            .fragments
+            .get(&spread.fragment_name)
+            .is_some_and(|fragment| selects(document, &fragment.selection_set, name)),
+    })
 }
 
 impl Asked {

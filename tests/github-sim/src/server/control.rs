@@ -41,7 +41,7 @@ async fn clock(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn stats(State(shared): State<Arc<Shared>>) -> Response {
-    Reply::json(200, &shared.stats.snapshot()).into_response(None)
+    Reply::json(200, &shared.stats()).into_response(None)
 }
 
 /// What to do with the clock. Several at once are done in this order.

@@ -1,6 +1,7 @@
 //! `POST /graphql`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -13,6 +14,7 @@ use super::{Caller, Shared, caller, limit_headers};
 use crate::faults::{self, Effect, Hit, Verdict};
 use crate::graphql::answer::{Answer, Error};
 use crate::graphql::{Prepared, Request};
+use crate::limits::{Refusal, UnderWay};
 
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
@@ -20,17 +22,18 @@ pub(super) async fn answer(
     body: Bytes,
 ) -> Response {
     let accept_encoding = headers.get("accept-encoding").cloned();
+    let _in_flight = shared.stats.begin();
     let handled = {
         let shared = Arc::clone(&shared);
-        tokio::task::spawn_blocking(move || {
-            let _in_flight = shared.stats.begin();
-            handle(&shared, &headers, &body)
-        })
-        .await
+        tokio::task::spawn_blocking(move || handle(&shared, &headers, &body)).await
     };
-    let reply = handled.unwrap_or_else(|error| {
+    // Under way until the answer is sent: what a client that goes away no longer waits for is not.
+    let (reply, _under_way) = handled.unwrap_or_else(|error| {
         tracing::error!(%error, "answering a request failed");
-        Reply::message(500, "The simulator failed; see its log")
+        (
+            Reply::message(500, "The simulator failed; see its log"),
+            None,
+        )
     });
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
@@ -38,14 +41,50 @@ pub(super) async fn answer(
     reply.into_response(accept_encoding.as_ref())
 }
 
-fn handle(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Reply {
+fn handle(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> (Reply, Option<UnderWay>) {
     let token = match caller(shared, headers) {
         Caller::Known(token) => token,
         Caller::Refused(reply) => {
             shared.stats.answered("unauthorized");
-            return reply;
+            return (reply, None);
         }
     };
+    let now = Timestamp::now();
+    let under_way = shared.limits.begin(&token, now);
+    let reply = match shared.limits.admit(&token, now) {
+        Ok(()) => look(shared, &token, body),
+        Err(refusal) => {
+            let mut reply = refused(shared, refusal);
+            limit_headers(&mut reply, &shared.limits.standing(&token, now), "graphql");
+            reply
+        }
+    };
+    (reply, Some(under_way))
+}
+
+/// The answer to a request that a secondary limit forbids.
+fn refused(shared: &Shared, refusal: Refusal) -> Reply {
+    match refusal {
+        Refusal::Secondary(left) => {
+            shared.stats.answered("secondary_limit");
+            let mut reply = Reply::message(
+                403,
+                "You have exceeded a secondary rate limit. Please wait a few minutes before you \
+                 try again.",
+            );
+            if let Some(left) = left {
+                reply.header("retry-after", &left.as_secs_f64().ceil().to_string());
+            }
+            reply
+        }
+        Refusal::Banned => {
+            shared.stats.answered("banned");
+            Reply::message(403, "Your integration is banned: it went on while limited.")
+        }
+    }
+}
+
+fn look(shared: &Shared, token: &str, body: &[u8]) -> Reply {
     let request = match serde_json::from_slice::<Request>(body) {
         Ok(request) if request.query.is_some() => request,
         Ok(_) => {
@@ -64,11 +103,11 @@ fn handle(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Reply {
         Err(refusal) => {
             shared.stats.answered("refused");
             let mut reply = Reply::json(200, &refusal);
-            limit_headers(&mut reply, &shared.limits.standing(&token, now), "graphql");
+            limit_headers(&mut reply, &shared.limits.standing(token, now), "graphql");
             return reply;
         }
     };
-    respond(shared, &token, &prepared, now)
+    respond(shared, token, &prepared, now)
 }
 
 /// Answers a valid request.
@@ -115,6 +154,7 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     };
 
     count(shared, &verdict);
+    heed(shared, token, &verdict, now);
     let mut reply = match verdict.effect.as_ref().and_then(|(e, _)| faults::whole(e)) {
         Some(whole) => {
             let mut reply = Reply::new(whole.status);
@@ -152,6 +192,26 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
         Some(_) | None => Transport::Whole,
     };
     reply
+}
+
+/// What an effect does to the token's limits.
+fn heed(shared: &Shared, token: &str, verdict: &Verdict, now: Timestamp) {
+    match verdict.effect {
+        Some((Effect::TimeOut | Effect::Html { status: 502 | 504 }, _)) => {
+            shared.limits.charge_time_out(token, now);
+        }
+        Some((Effect::SecondaryLimit { retry_after, .. }, _)) => {
+            let pause = Duration::from_secs(retry_after.unwrap_or(60));
+            shared.limits.told(token, pause, now);
+        }
+        // `RateLimited` says so "whatever is left": its `x-ratelimit-reset` is the window's.
+        Some((Effect::RateLimited, _)) => {
+            let until = shared.limits.standing(token, now).reset_at;
+            let pause = until.duration_since(now).unsigned_abs();
+            shared.limits.told(token, pause, now);
+        }
+        Some(_) | None => {}
+    }
 }
 
 fn count(shared: &Shared, verdict: &Verdict) {

@@ -1,5 +1,6 @@
 //! GitHub over HTTP.
 
+mod apps;
 mod control;
 mod graphql;
 mod reply;
@@ -18,8 +19,10 @@ use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::graphql::Engine;
 use crate::limits::{Limits, Standing};
-use crate::stats::Collector;
+use crate::stats::{Collector, Stats};
 use crate::world::World;
+pub use apps::App;
+pub(crate) use apps::Apps;
 use reply::Reply;
 
 /// Everything that answering a request needs.
@@ -28,7 +31,8 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) apps: Apps,
     pub(crate) stats: Collector,
     pub(crate) tokens: Tokens,
 }
@@ -59,6 +63,18 @@ impl Tokens {
 }
 
 impl Shared {
+    /// What was asked so far.
+    pub(crate) fn stats(&self) -> Stats {
+        let conduct = self.limits.conduct();
+        Stats {
+            concurrent_max_per_token: conduct.concurrent_max,
+            while_limited: conduct.while_limited,
+            banned: conduct.banned,
+            installation_tokens: self.apps.given(),
+            ..self.stats.snapshot()
+        }
+    }
+
     /// The world as it is now: what is due has happened.
     pub(crate) fn world(&self) -> RwLockReadGuard<'_, World> {
         let now = self.clock.now();
@@ -87,6 +103,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/graphql", post(graphql::answer))
         .route("/rate_limit", get(rate_limit))
         .route("/api/v3/rate_limit", get(rate_limit))
+        .merge(apps::routes())
         .merge(control::routes())
         .fallback(async || Reply::message(404, "Not Found").into_response(None))
         .layer(DefaultBodyLimit::max(16 << 20))
@@ -95,6 +112,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
 
 /// Who asks.
 enum Caller {
+    /// The account whose limits count: the token, or the installation that it was made for.
     Known(String),
     Refused(Reply),
 }
@@ -123,6 +141,12 @@ fn caller(shared: &Shared, headers: &HeaderMap) -> Caller {
         }
         Some(_) | None => "",
     };
+    if let Some(installation) = shared.apps.installation_of(token) {
+        return match installation {
+            Some(id) => Caller::Known(format!("installation-{id}")),
+            None => Caller::Refused(Reply::message(401, "Bad credentials")),
+        };
+    }
     if shared.tokens.accept(token) {
         Caller::Known(token.to_owned())
     } else {

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// The product's documents.
 pub const QUERIES: &str = include_str!("../../../../proto/github/queries.graphql");
 
+/// Operations for further pages, on the fragments of [`QUERIES`].
+pub const PAGES: &str = include_str!("../pages.graphql");
+
 /// The repository of [`empty`].
 pub const OWNER: &str = "octo-org";
 pub const NAME: &str = "octo-repo";
@@ -27,9 +30,9 @@ pub fn client() -> reqwest::Client {
         .unwrap()
 }
 
-/// One operation of [`QUERIES`] with the fragments that it needs.
+/// One operation of [`QUERIES`] or [`PAGES`] with the fragments that it needs.
 pub fn document(operation: &str) -> String {
-    let all = Document::parse(QUERIES, "queries.graphql").unwrap();
+    let all = Document::parse(format!("{QUERIES}\n{PAGES}"), "queries.graphql").unwrap();
     let mut needed = Vec::new();
     let mut text = String::new();
     for definition in &all.definitions {

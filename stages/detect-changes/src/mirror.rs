@@ -1,0 +1,164 @@
+//! What the tables say, asked of publish over the broker. Nobody need answer: what is not known then
+//! is asked again later.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prmirror_kit::{Bus, StreamError};
+use prmirror_proto::RepositoryName;
+use prmirror_proto::requests::{Reply, SUBJECT_SQL, SqlRequest};
+use prmirror_proto::subjects::{
+    STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_VALID, Subject,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Rows at the most; a backfill has fewer chunks under way.
+const ROWS: usize = 100_000;
+
+/// What lies between a fetch and the tables: streams, and the durable consumers that take from them.
+const DOWNSTREAM: [(&str, &str); 3] = [
+    (STREAM_FETCHED, "validate"),
+    (STREAM_VALID, "diff-integrity"),
+    (STREAM_CHANGESETS, "publish-changesets"),
+];
+
+#[derive(Deserialize)]
+struct Table {
+    rows: Vec<Vec<Value>>,
+}
+
+/// What this mirror measured of its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Measured {
+    /// Points that are left of the hour.
+    pub(crate) points_left: Option<u64>,
+    /// Points that the hour has.
+    pub(crate) points_limit: Option<u64>,
+    /// Points and seconds for each pull request that was fetched.
+    pub(crate) per_pull_request: Option<(f64, f64)>,
+}
+
+/// The rows of a query; none when nobody answers.
+async fn rows(bus: &Bus, sql: String) -> Option<Vec<Vec<Value>>> {
+    let request = serde_json::to_vec(&SqlRequest { sql, rows: ROWS }).ok()?;
+    let answer = bus.client().request(SUBJECT_SQL, request.into()).await;
+    let answer = answer
+        .inspect_err(|error| tracing::debug!(%error, "publish does not answer"))
+        .ok()?;
+    match serde_json::from_slice(&answer.payload) {
+        Ok(Reply::<Table>::Ok(table)) => Some(table.rows),
+        Ok(Reply::Error(reason)) => {
+            tracing::warn!(reason, "publish cannot answer");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "publish answers in another language");
+            None
+        }
+    }
+}
+
+/// A text in SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What each chunk under way still waits for, by chunk.
+pub(crate) async fn outstanding(
+    bus: &Bus,
+    repository: &RepositoryName,
+    scan: &str,
+) -> Option<BTreeMap<u32, Vec<u64>>> {
+    let sql = format!(
+        "SELECT chunk, outstanding FROM backfill_chunk_progress
+         WHERE repository = {} AND backfill = {}",
+        quoted(&repository.to_string()),
+        quoted(scan)
+    );
+    let rows = rows(bus, sql).await?;
+    let told = rows.iter().map(|row| {
+        let chunk = u32::try_from(row.first()?.as_u64()?).ok()?;
+        let numbers = row.get(1)?.as_array()?.iter().map(Value::as_u64);
+        Some((chunk, numbers.collect::<Option<_>>()?))
+    });
+    told.collect()
+}
+
+/// Pull requests of a repository that wait to be fetched, or were fetched and are on their way to the
+/// tables.
+pub(crate) async fn under_way(
+    bus: &Bus,
+    repository: &RepositoryName,
+) -> Result<BTreeSet<u64>, StreamError> {
+    let mut subjects = bus.queued_subjects(STREAM_CHANGES).await?;
+    // In the order of the flow: what moves on meanwhile is met again further down.
+    for (stream, durable) in DOWNSTREAM {
+        subjects.extend(bus.unsettled_subjects(stream, durable).await?);
+    }
+    let number = |subject: &String| match subject.parse().ok()? {
+        Subject::Changes {
+            repository: of,
+            number,
+            ..
+        }
+        | Subject::Fetched {
+            repository: of,
+            number,
+        }
+        | Subject::Valid {
+            repository: of,
+            number,
+        }
+        | Subject::Changesets {
+            repository: of,
+            number,
+        } => (of == *repository).then_some(number),
+        Subject::Inventory { .. }
+        | Subject::Events { .. }
+        | Subject::Quarantine { .. }
+        | Subject::Findings { .. }
+        | Subject::Costs { .. } => None,
+    };
+    Ok(subjects.iter().filter_map(number).collect())
+}
+
+/// Whether too much of a repository is missing.
+pub(crate) async fn needs_backfill(bus: &Bus, repository: &RepositoryName) -> bool {
+    let sql = format!(
+        "SELECT repository FROM backfill_candidates WHERE repository = {}",
+        quoted(&repository.to_string())
+    );
+    rows(bus, sql).await.is_some_and(|rows| !rows.is_empty())
+}
+
+/// What requests cost of late.
+pub(crate) async fn measured(bus: &Bus) -> Measured {
+    let sql = "WITH hour AS (
+             SELECT arg_max(remaining, sent_at) AS points_left, arg_max(points_limit, sent_at) AS points_limit
+             FROM api_cost
+             WHERE remaining IS NOT NULL AND reset_at > now()
+             GROUP BY token
+         ),
+         fetched AS (
+             SELECT sum(points) AS points, sum(elapsed_ms) / 1000 AS seconds, sum(pull_requests) AS pull_requests
+             FROM api_cost
+             WHERE stage = 'fetch-pr' AND outcome = 'ok' AND sent_at > now() - INTERVAL 1 DAY
+         )
+         SELECT
+             (SELECT sum(points_left)::BIGINT FROM hour),
+             (SELECT sum(points_limit)::BIGINT FROM hour),
+             CASE WHEN pull_requests >= 100 THEN (points / pull_requests)::DOUBLE END,
+             CASE WHEN pull_requests >= 100 THEN (seconds / pull_requests)::DOUBLE END
+         FROM fetched";
+    let Some(rows) = rows(bus, sql.to_owned()).await else {
+        return Measured::default();
+    };
+    let value = |at: usize| rows.first().and_then(|row| row.get(at));
+    Measured {
+        points_left: value(0).and_then(Value::as_u64),
+        points_limit: value(1).and_then(Value::as_u64),
+        per_pull_request: value(2)
+            .and_then(Value::as_f64)
+            .zip(value(3).and_then(Value::as_f64)),
+    }
+}

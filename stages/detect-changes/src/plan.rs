@@ -1,0 +1,117 @@
+//! What a backfill would fetch and cost.
+
+use prmirror_proto::RepositoryName;
+use prmirror_proto::requests::{BackfillOptions, BackfillPlan};
+
+use crate::chunks;
+use crate::mirror::Measured;
+
+/// Points for a pull request, when nothing was measured yet.
+const POINTS_A_PULL_REQUEST: f64 = 0.1;
+
+/// Seconds for a pull request, when nothing was measured yet.
+const SECONDS_A_PULL_REQUEST: f64 = 0.2;
+
+/// Points for a page of key data of up to 100.
+const POINTS_A_PAGE: u64 = 2;
+
+/// Points of a token's hour, when GitHub has not said.
+const POINTS_AN_HOUR: u64 = 5_000;
+
+/// The plan for a repository with so many pull requests. `floor` points of each hour are left alone.
+pub(crate) fn plan(
+    repository: &RepositoryName,
+    total: u64,
+    options: &BackfillOptions,
+    measured: &Measured,
+    page: u32,
+    floor: u64,
+) -> BackfillPlan {
+    let size = chunks::size(total, measured.points_left, 0, options.chunk_size);
+    let all = total.div_ceil(u64::from(size));
+    let chunks = options
+        .max_chunks
+        .map_or(all, |most| all.min(u64::from(most.max(1))));
+    let pull_requests = total.min(chunks.saturating_mul(u64::from(size)));
+    let pages = pull_requests.div_ceil(u64::from(page.clamp(1, 100)));
+    let (points_each, seconds_each) = measured
+        .per_pull_request
+        .unwrap_or((POINTS_A_PULL_REQUEST, SECONDS_A_PULL_REQUEST));
+    let points = (pull_requests as f64 * points_each).ceil() as u64 + pages * POINTS_A_PAGE;
+    let an_hour = measured.points_limit.unwrap_or(POINTS_AN_HOUR);
+    let an_hour = an_hour.saturating_sub(floor).max(1);
+    let left = measured
+        .points_left
+        .map_or(an_hour, |left| left.saturating_sub(floor));
+    // Each hour that has to be waited for.
+    let waits = points.saturating_sub(left).div_ceil(an_hour) * 3_600;
+    let work = (pull_requests as f64 * seconds_each).ceil() as u64 + pages;
+    BackfillPlan {
+        repository: repository.clone(),
+        total,
+        pull_requests,
+        chunk_size: size,
+        chunks,
+        pages,
+        points,
+        seconds: work.max(waits),
+        measured: measured.per_pull_request.is_some(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn planned(total: u64, options: &BackfillOptions, measured: &Measured) -> BackfillPlan {
+        let repository = RepositoryName::new("o", "r").unwrap();
+        plan(&repository, total, options, measured, 100, 200)
+    }
+
+    #[test]
+    fn a_plan_says_chunks_points_and_time() {
+        let usual = planned(30_000, &BackfillOptions::default(), &Measured::default());
+        assert_eq!(
+            (usual.chunk_size, usual.chunks, usual.pages),
+            (10, 3_000, 300)
+        );
+        assert_eq!((usual.points, usual.measured), (3_600, false));
+        assert_eq!(usual.seconds, 6_300);
+    }
+
+    #[test]
+    fn a_limited_plan_is_that_of_one_run() {
+        let options = BackfillOptions {
+            chunk_size: Some(50),
+            max_chunks: Some(3),
+        };
+        let limited = planned(1_000, &options, &Measured::default());
+        assert_eq!(
+            (
+                limited.pull_requests,
+                limited.chunks,
+                limited.pages,
+                limited.points
+            ),
+            (150, 3, 2, 19)
+        );
+        let none = planned(0, &options, &Measured::default());
+        assert_eq!((none.pull_requests, none.chunks, none.points), (0, 0, 0));
+    }
+
+    #[test]
+    fn hours_that_must_be_waited_for_count() {
+        let measured = Measured {
+            points_left: Some(1_200),
+            points_limit: Some(5_000),
+            per_pull_request: Some((1.0, 0.01)),
+        };
+        let plan = planned(10_000, &BackfillOptions::default(), &measured);
+        // 10,200 points: 1,000 now, 4,800 an hour after.
+        assert_eq!(
+            (plan.points, plan.seconds, plan.measured),
+            (10_200, 7_200, true)
+        );
+    }
+}

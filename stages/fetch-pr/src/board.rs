@@ -1,0 +1,326 @@
+//! What is to be asked of GitHub, and which of it goes into the next document.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prmirror_github::{Ask, POINT, PullRequestAnswer, Weight};
+use prmirror_kit::Outcome;
+use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_proto::repository::RepositoryName;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// How long GitHub may be expected to work on a document: it gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What GitHub is taken to need for a node before it was measured.
+const NODE_TIME: Duration = Duration::from_micros(1_000);
+
+/// A pull request that is being fetched.
+pub(crate) struct Job {
+    /// What asked for it.
+    pub(crate) request: Arc<ChangeRequest>,
+    /// Message id of the request.
+    pub(crate) cause: String,
+    /// Whoever waits for the outcome.
+    pub(crate) done: oneshot::Sender<Outcome>,
+    /// What is known of it so far.
+    pub(crate) answer: Option<PullRequestAnswer>,
+    /// Questions that are not answered.
+    pub(crate) open: usize,
+    /// It failed before: it is asked for alone, and holds nobody up.
+    pub(crate) suspect: bool,
+    /// It failed so often that it lands with what can be had: lists that do not come are left out.
+    pub(crate) stubborn: bool,
+}
+
+/// A question with the job that it belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) job: u64,
+    pub(crate) ask: Ask,
+}
+
+/// Questions that are asked together.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) repository: RepositoryName,
+    pub(crate) lane: Lane,
+    pub(crate) items: Vec<Item>,
+    pub(crate) weight: Weight,
+}
+
+/// The questions of one repository.
+struct Queue {
+    lanes: BTreeMap<Lane, VecDeque<Item>>,
+    /// Documents that are asked as they are: parts of one that failed, and stubborn pull requests.
+    apart: VecDeque<Vec<Item>>,
+    /// The next document is one of those.
+    turn_apart: bool,
+    /// Since when something waits to be asked.
+    since: Instant,
+    /// More requests wait in the stream than were handed out.
+    more: bool,
+    /// What GitHub needed for a node of this repository, on the average of the last documents.
+    node_time: Duration,
+    /// Documents in a row that failed as a whole.
+    failures: u32,
+}
+
+/// All questions. No question is in it whose job is not.
+#[derive(Default)]
+pub(crate) struct Board {
+    next: u64,
+    jobs: BTreeMap<u64, Job>,
+    queues: BTreeMap<RepositoryName, Queue>,
+    /// The repository that was served last: the others come first.
+    served: Option<RepositoryName>,
+}
+
+/// The bounds of a document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Whole pull requests.
+    pub(crate) pull_requests: usize,
+    /// How long a document that is not full waits for more questions.
+    pub(crate) wait: Duration,
+    /// The same while more is known to come: a document costs a point, full or not.
+    pub(crate) wait_for_more: Duration,
+}
+
+/// What the board has to say when it is asked for a document.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// This.
+    Document(Document),
+    /// Nothing before this moment, unless more comes.
+    At(Instant),
+    /// Nothing.
+    Nothing,
+}
+
+impl Queue {
+    fn new(now: Instant) -> Self {
+        Self {
+            lanes: BTreeMap::new(),
+            apart: VecDeque::new(),
+            turn_apart: false,
+            since: now,
+            more: false,
+            node_time: NODE_TIME,
+            failures: 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.apart.is_empty() && self.lanes.values().all(VecDeque::is_empty)
+    }
+
+    fn most_nodes(&self) -> u32 {
+        let nodes = PATIENCE.as_micros() / self.node_time.as_micros().max(1);
+        u32::try_from(nodes).unwrap_or(u32::MAX).max(100)
+    }
+
+    /// The lane to be served: realtime, as long as it has anything.
+    fn lane(&self) -> Lane {
+        let realtime = self.lanes.get(&Lane::Realtime);
+        if realtime.is_some_and(|items| !items.is_empty()) {
+            Lane::Realtime
+        } else {
+            Lane::Bulk
+        }
+    }
+
+    /// Takes items until a bound is reached; whether it was.
+    fn pack(&mut self, bounds: Bounds) -> (Vec<Item>, Weight, bool) {
+        let most_nodes = self.most_nodes();
+        let mut items: Vec<Item> = Vec::new();
+        let mut weight = Weight::default();
+        let mut whole = 0;
+        for lane in [Lane::Realtime, Lane::Bulk] {
+            let Some(waiting) = self.lanes.get_mut(&lane) else {
+                continue;
+            };
+            while let Some(item) = waiting.front() {
+                let more = weight + item.ask.weight();
+                let pull_request = usize::from(matches!(item.ask, Ask::PullRequest { .. }));
+                let fits = more.requests <= POINT
+                    && more.nodes <= most_nodes
+                    && whole + pull_request <= bounds.pull_requests;
+                if !fits && !items.is_empty() {
+                    return (items, weight, true);
+                }
+                weight = more;
+                whole += pull_request;
+                items.extend(waiting.pop_front());
+            }
+        }
+        (items, weight, false)
+    }
+
+    fn put_back(&mut self, lane: Lane, items: Vec<Item>) {
+        let waiting = self.lanes.entry(lane).or_default();
+        for item in items.into_iter().rev() {
+            waiting.push_front(item);
+        }
+    }
+}
+
+impl Board {
+    /// Takes a job in, with its first question.
+    /// `more` of its kind are known to come.
+    pub(crate) fn add(&mut self, job: Job, ask: Ask, more: bool, now: Instant) {
+        let id = self.next;
+        self.next += 1;
+        let (repository, lane) = (job.request.repository.clone(), job.request.lane);
+        let apart = job.suspect;
+        self.jobs.insert(id, job);
+        let item = Item { job: id, ask };
+        let queue = self.queue(&repository, now);
+        queue.more = more && lane == Lane::Bulk;
+        if apart {
+            queue.apart.push_back(vec![item]);
+        } else {
+            queue.lanes.entry(lane).or_default().push_back(item);
+        }
+    }
+
+    fn queue(&mut self, repository: &RepositoryName, now: Instant) -> &mut Queue {
+        let queue = self
+            .queues
+            .entry(repository.clone())
+            .or_insert_with(|| Queue::new(now));
+        if queue.is_empty() {
+            queue.since = now;
+        }
+        queue
+    }
+
+    pub(crate) fn job(&mut self, id: u64) -> Option<&mut Job> {
+        self.jobs.get_mut(&id)
+    }
+
+    /// Takes a job off, with all of its questions.
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Job> {
+        let job = self.jobs.remove(&id)?;
+        if let Some(queue) = self.queues.get_mut(&job.request.repository) {
+            for items in queue.lanes.values_mut() {
+                items.retain(|item| item.job != id);
+            }
+            for items in &mut queue.apart {
+                items.retain(|item| item.job != id);
+            }
+            queue.apart.retain(|items| !items.is_empty());
+        }
+        Some(job)
+    }
+
+    /// Questions that follow from an answer: before anything new, so that what was begun is finished.
+    pub(crate) fn go_on(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
+        self.queue(&document.repository, now)
+            .put_back(document.lane, items);
+    }
+
+    /// Questions that are asked in a document of their own.
+    pub(crate) fn ask_apart(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
+        let queue = self.queue(&document.repository, now);
+        queue.apart.push_back(items);
+    }
+
+    /// Notes that GitHub answered a document, and how long it worked on it.
+    pub(crate) fn answered(&mut self, document: &Document, took: Duration) {
+        let Some(queue) = self.queues.get_mut(&document.repository) else {
+            return;
+        };
+        queue.failures = 0;
+        // A document of few nodes says more of the network than of the nodes.
+        if document.weight.nodes >= 100 {
+            queue.node_time = (queue.node_time * 7 + took / document.weight.nodes) / 8;
+        }
+    }
+
+    /// Notes that a document failed as a whole; how many have, without an answer between them.
+    pub(crate) fn failed(&mut self, document: &Document) -> u32 {
+        let Some(queue) = self.queues.get_mut(&document.repository) else {
+            return 0;
+        };
+        if queue.failures == 0 && document.items.len() > 1 {
+            // It may have been too much: the next ones are half as large.
+            queue.node_time = (queue.node_time * 2).min(NODE_TIME * 40);
+        }
+        queue.failures = queue.failures.saturating_add(1);
+        queue.failures
+    }
+
+    /// The next document, of the repository that was not served for the longest time.
+    pub(crate) fn next(&mut self, bounds: Bounds, now: Instant) -> Next {
+        let mut soonest: Option<Instant> = None;
+        let served = self.served.clone();
+        let order: Vec<RepositoryName> = match &served {
+            None => self.queues.keys().cloned().collect(),
+            Some(last) => {
+                let later = self.queues.keys().filter(|name| *name > last);
+                let earlier = self.queues.keys().filter(|name| *name <= last);
+                later.chain(earlier).cloned().collect()
+            }
+        };
+        for repository in order {
+            let Some(queue) = self.queues.get_mut(&repository) else {
+                continue;
+            };
+            if queue.is_empty() {
+                continue;
+            }
+            let lane = queue.lane();
+            let others = queue.lanes.values().any(|items| !items.is_empty());
+            if !queue.apart.is_empty() && (queue.turn_apart || !others) {
+                queue.turn_apart = false;
+                if let Some(items) = queue.apart.pop_front() {
+                    queue.since = now;
+                    self.served = Some(repository.clone());
+                    return Next::Document(self.document(repository, lane, items));
+                }
+            }
+            let due = queue.since
+                + if queue.more && lane == Lane::Bulk {
+                    bounds.wait_for_more
+                } else {
+                    bounds.wait
+                };
+            let (items, weight, full) = queue.pack(bounds);
+            if full || now >= due {
+                queue.turn_apart = true;
+                queue.since = now;
+                self.served = Some(repository.clone());
+                return Next::Document(Document {
+                    repository,
+                    lane,
+                    items,
+                    weight,
+                });
+            }
+            for item in items.into_iter().rev() {
+                let lane = self
+                    .jobs
+                    .get(&item.job)
+                    .map_or(lane, |job| job.request.lane);
+                queue.put_back(lane, vec![item]);
+            }
+            soonest = Some(soonest.map_or(due, |known| known.min(due)));
+        }
+        soonest.map_or(Next::Nothing, Next::At)
+    }
+
+    fn document(&self, repository: RepositoryName, lane: Lane, items: Vec<Item>) -> Document {
+        let weights = items.iter().map(|item| item.ask.weight());
+        let weight = weights.fold(Weight::default(), std::ops::Add::add);
+        let first = items.first().and_then(|item| self.jobs.get(&item.job));
+        Document {
+            lane: first.map_or(lane, |job| job.request.lane),
+            repository,
+            items,
+            weight,
+        }
+    }
+}
