@@ -53,10 +53,12 @@ impl App {
     /// When the text is no RSA private key.
     pub fn new(id: &str, private_key: &[u8]) -> Result<Self, AppKeyError> {
         let der = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| AppKeyError::Pem)?;
-        let key = match &der {
-            PrivateKeyDer::Pkcs1(key) => RsaKeyPair::from_der(key.secret_pkcs1_der()),
-            PrivateKeyDer::Pkcs8(key) => RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()),
-            _ => return Err(AppKeyError::Rsa),
+        let key = if let PrivateKeyDer::Pkcs1(key) = &der {
+            RsaKeyPair::from_der(key.secret_pkcs1_der())
+        } else if let PrivateKeyDer::Pkcs8(key) = &der {
+            RsaKeyPair::from_pkcs8(key.secret_pkcs8_der())
+        } else {
+            return Err(AppKeyError::Rsa);
         };
         Ok(Self {
             id: id.to_owned(),

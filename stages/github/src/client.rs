@@ -460,8 +460,23 @@ fn learn(
                 | Error::Transport(_)
                 | Error::Server { .. }
                 | Error::TooHeavy { .. },
-            ) if told.is_some() => standing.unaccounted(),
-            Err(_) => {}
+            ) => {
+                if told.is_some() {
+                    standing.unaccounted();
+                }
+            }
+            Err(
+                Error::Unauthorized { .. }
+                | Error::Forbidden { .. }
+                | Error::Empty { .. }
+                | Error::NotJson { .. }
+                | Error::NoData { .. }
+                | Error::Graphql(_)
+                | Error::Shape(_)
+                | Error::Moved(_)
+                | Error::NotFound(_)
+                | Error::Query(_),
+            ) => {}
         }
     });
     if let Err(error) = result

@@ -141,10 +141,10 @@ fn name(sim: &Sim) -> String {
 }
 
 fn wait(error: &Error) -> Duration {
-    match error.class() {
-        Class::Wait(pause) => pause,
-        other => panic!("{other:?}: {error}"),
-    }
+    let Class::Wait(pause) = error.class() else {
+        panic!("{error}");
+    };
+    pause
 }
 
 #[tokio::test]

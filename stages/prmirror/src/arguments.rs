@@ -161,7 +161,7 @@ pub(crate) struct UpArgs {
     #[arg(long)]
     pub(crate) once: bool,
     /// With --once: give up when nothing has moved for so long; waiting for GitHub's next hour is not counted
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3m", value_parser = parse_duration)]
     pub(crate) patience: Duration,
     /// Stop after so long
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]

@@ -13,6 +13,9 @@ const SECOND: SignedDuration = SignedDuration::from_secs(1);
 /// What a request may have cost that GitHub did not account for to us: a query for 25 whole pull
 /// requests is 15 points, and one that times out costs extra.
 pub(super) const UNKNOWN_COST: u64 = 25;
+/// So much of it is believed at most: while the network is down every attempt breaks off, and costs
+/// nothing.
+const MOST_UNKNOWN: u64 = 4 * UNKNOWN_COST;
 /// The pause after a secondary limit is at most so long, unless GitHub asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
@@ -174,13 +177,15 @@ impl Standing {
         let reset_at = now.checked_add(pause).and_then(|at| at.checked_sub(SECOND));
         self.limit.get_or_insert(0);
         self.remaining = Some(0);
-        self.reset_at = self.reset_at.max(reset_at.ok());
+        // GitHub's last word: a refusal that does not speak of the hour ends sooner than the hour.
+        self.reset_at = reset_at.ok().or(self.reset_at);
         self.told_at = Some(now);
     }
 
     /// A request ended without GitHub's word on what it cost.
     pub(crate) fn unaccounted(&mut self) {
-        self.reserved = self.reserved.saturating_add(UNKNOWN_COST);
+        let reserved = self.reserved.saturating_add(UNKNOWN_COST);
+        self.reserved = reserved.min(MOST_UNKNOWN.max(self.reserved));
     }
 
     /// A secondary limit: GitHub asks for this pause. From the second in a row on it is doubled each

@@ -95,6 +95,9 @@ fn what_may_have_been_spent_counts_until_github_has_told() {
     };
     standing.tell(told, at(1));
     assert_eq!((standing.reserved, standing.remaining), (0, Some(209)));
+    // A network that is down for long uses nothing up.
+    (0..1_000).for_each(|_| standing.unaccounted());
+    assert_eq!(standing.reserved, 100);
 }
 
 #[test]
