@@ -312,11 +312,14 @@ fn is_secondary(message: &str) -> bool {
 pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     let excerpt = excerpt(body);
     match status.as_u16() {
-        403 | 429 => match limited(status, headers, &excerpt) {
+        403 | 429 => {
+            let limit = limited(status, headers, &excerpt);
             // Nothing is wrong with the request that needed the token.
-            Error::Forbidden { message } => Error::Unauthorized { message },
-            limit => limit,
-        },
+            if let Error::Forbidden { message } = limit {
+                return Error::Unauthorized { message };
+            }
+            limit
+        }
         status @ 500.. => Error::Server { status, excerpt },
         _ => Error::Unauthorized { message: excerpt },
     }

@@ -8,7 +8,7 @@ use prmirror_kit::Bus;
 use prmirror_proto::{ApiCost, Lane, RepositoryName, digest};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde::Serialize;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 
 use crate::answer::{self, Answer};
 use crate::app::Rest;
@@ -228,7 +228,7 @@ impl Client {
         };
         let accounts = access.credentials.into_iter().map(|credential| {
             let store = match &access.bus {
-                Some(bus) => Store::Shared(bus.clone(), OnceCell::new()),
+                Some(bus) => Store::Shared(Box::new(bus.clone()), Box::default()),
                 None => Store::Here,
             };
             Account::new(credential, rules, access.max_in_flight, store)

@@ -17,7 +17,7 @@ pub(crate) enum Store {
     /// In this process: nobody else uses the token.
     Here,
     /// In the bucket of budgets.
-    Shared(Bus, OnceCell<Kv>),
+    Shared(Box<Bus>, Box<OnceCell<Kv>>),
 }
 
 /// One token.
