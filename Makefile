@@ -11,7 +11,7 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,11 @@ build: bootstrap ## build every binary
 	$(CARGO) build --workspace --bins --profile $(PROFILE)
 
 test: bootstrap-tests fmt-check lint doc build-tests doctest nextest ## every check and every test
+
+# COST=--large adds 30,000 pull requests, COST="--latency 200" lets GitHub take longer. Not by -p: features
+# are those of the whole workspace, and nothing is built twice.
+bench-cost: build ## count what mirroring costs: points, requests, seconds; a table in Markdown
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin cost -- $(COST)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -9,9 +9,11 @@
 
 mod attempts;
 mod board;
+mod drain;
 mod worker;
 
 pub use attempts::{Attempts, most_nodes};
+pub use drain::{DrainError, drain};
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -99,7 +101,7 @@ impl Stage for FetchPr {
                 max_ack_pending: 2 * i64::from(window),
                 ..Input::new(
                     STREAM_CHANGES,
-                    format!("{}-{lane}", Self::NAME),
+                    durable(*lane),
                     format!("pr.changes.{lane}.>"),
                 )
             })
@@ -110,6 +112,11 @@ impl Stage for FetchPr {
         self.start();
         join_all(batch.iter().map(|delivery| self.one(delivery))).await
     }
+}
+
+/// The durable consumer of a lane.
+fn durable(lane: Lane) -> String {
+    format!("{}-{lane}", FetchPr::NAME)
 }
 
 /// How long it is until `not_before`, if that is to come.

@@ -481,8 +481,12 @@ fn page_in<'e>(
     Ok(Said::Page { page, more })
 }
 
-/// Why an answer has no repository: there is none, unless GitHub names another reason.
+/// Why an answer has no repository: there is none, unless GitHub names another reason. It always names
+/// one: a null without any is an answer gone wrong, and stops nothing.
 pub(crate) fn no_repository(repository: &RepositoryName, errors: &[&GraphqlError]) -> Error {
+    if errors.is_empty() {
+        return Error::Shape("no repository, and no error that says why".into());
+    }
     let is = |error: &GraphqlError, names: &[&str]| {
         error
             .error_type

@@ -95,13 +95,22 @@ pub struct PullRequestsCreated;
 pub use pull_requests_by_id as detail;
 pub use pull_requests_created as key;
 
+/// A field that may be absent, but not null.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A list of a pull request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", bound(deserialize = "N: Deserialize<'de>"))]
 pub struct List<N> {
     pub total_count: i64,
-    /// Not there when the list was only counted.
-    #[serde(default)]
+    /// Not there when the list was only counted; never null.
+    #[serde(default, deserialize_with = "present")]
     pub page_info: Option<detail::PageInfoFields>,
     #[serde(default)]
     pub nodes: Option<Vec<Option<N>>>,
@@ -114,7 +123,7 @@ pub struct Contexts {
     pub total_count: i64,
     pub check_run_counts_by_state: Option<Vec<detail::ContextPageCheckRunCountsByState>>,
     pub status_context_counts_by_state: Option<Vec<detail::ContextPageStatusContextCountsByState>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     pub page_info: Option<detail::PageInfoFields>,
     #[serde(default)]
     pub nodes: Option<Vec<Option<detail::ContextPageNodes>>>,

@@ -138,6 +138,7 @@ async fn a_page_with_holes_is_an_error() {
             Some(error(None)),
             "github-errors",
         ),
+        (Value::Null, None, "github-shape"),
         (Value::Null, Some(error(None)), "github-errors"),
         (
             Value::Null,

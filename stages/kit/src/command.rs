@@ -182,11 +182,29 @@ where
     F: Future<Output = Result<S, E>>,
     E: Into<Box<dyn Error + Send + Sync>>,
 {
-    let command = CommonArgs::augment_args(Command::new(S::NAME).about(about))
+    main_with(about, |setup, NoArgs {}| build(setup))
+}
+
+/// No arguments but the common ones.
+#[derive(Args)]
+struct NoArgs {}
+
+/// The same for a stage with arguments of its own.
+pub fn main_with<A, S, B, F, E>(about: &'static str, build: B) -> ExitCode
+where
+    A: Args,
+    S: Stage,
+    B: FnOnce(Setup, A) -> F,
+    F: Future<Output = Result<S, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let command = CommonArgs::augment_args(A::augment_args(Command::new(S::NAME).about(about)))
         .version(env!("CARGO_PKG_VERSION"));
     let matches = command.get_matches();
-    let args = match CommonArgs::from_arg_matches(&matches) {
-        Ok(args) => args,
+    let parsed = CommonArgs::from_arg_matches(&matches)
+        .and_then(|args| Ok((args, A::from_arg_matches(&matches)?)));
+    let (args, own) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
     let pipeline = match args.pipeline() {
@@ -204,6 +222,7 @@ where
             return ExitCode::from(FAILURE);
         }
     };
+    let build = |setup| build(setup, own);
     let result = runtime.block_on(start(args, pipeline, build));
     // A thread that does not end must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));

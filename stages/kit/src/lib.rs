@@ -23,7 +23,9 @@ pub use prmirror_proto as proto;
 pub use tokio_util::sync::CancellationToken;
 
 pub use bus::{Bus, ConnectError, PublishError, PublishReceipt, StreamError, StreamState};
-pub use command::{CommonArgs, LogFormat, Setup, init_logging, main, shutdown_on_signal};
+pub use command::{
+    CommonArgs, LogFormat, Setup, init_logging, main, main_with, shutdown_on_signal,
+};
 pub use config::Pipeline;
 pub use context::{Context, Health};
 pub use delivery::Delivery;

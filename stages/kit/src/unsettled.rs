@@ -34,6 +34,25 @@ impl Bus {
         })
     }
 
+    /// How many messages a durable consumer has not settled; `None` when there is no such consumer.
+    ///
+    /// # Errors
+    /// When there is no such stream, or the broker does not answer.
+    pub async fn unsettled(&self, stream: &str, durable: &str) -> Result<Option<u64>, StreamError> {
+        let count = async {
+            let handle = self.jetstream().get_stream_no_info(stream).await?;
+            match handle.consumer_info(durable).await {
+                Ok(info) => Ok(Some(info.num_pending + info.num_ack_pending as u64)),
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        count.await.map_err(|source| StreamError {
+            stream: stream.to_owned(),
+            source,
+        })
+    }
+
     /// Subjects of the messages that a durable consumer has not settled: not delivered, not
     /// acknowledged, or above one of those. All of the stream's when there is no such consumer yet.
     /// No bodies are read.

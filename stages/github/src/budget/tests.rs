@@ -118,14 +118,15 @@ fn an_answer_that_was_overtaken_gives_no_points_back() {
 }
 
 #[test]
-fn used_up_points_are_waited_for_whatever_is_known() {
+fn used_up_points_are_waited_for_as_long_as_the_refusal_says() {
     let pause = Duration::from_secs(61);
     let mut unknown = Standing::default();
     unknown.exhausted(pause, at(0));
     assert_eq!(realtime(&unknown, 0), Leave::Low(at(61)));
     let mut known = told(4_000);
     known.exhausted(pause, at(0));
-    assert_eq!(realtime(&known, 0), Leave::Low(at(HOUR + 1)));
+    assert_eq!(realtime(&known, 0), Leave::Low(at(61)));
+    assert_eq!(realtime(&known, 61), Leave::Now);
 }
 
 #[test]

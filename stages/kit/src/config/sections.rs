@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use prmirror_proto::Lane;
 use serde::{Deserialize, Deserializer};
 
 use super::units::{bytes, duration};
@@ -175,9 +176,9 @@ impl Default for DetectConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FetchConfig {
-    /// Pull requests a query. 25 cost 15 points; more make GitHub time out.
+    /// Whole pull requests a document at most: of more, GitHub fails to compute the mergeability.
     pub batch: u32,
-    /// First page of each connection.
+    /// Nodes of each list of a pull request of which nothing is known yet.
     pub page: u32,
     /// First page of the comments of each review thread.
     pub thread_comments: u32,
@@ -186,8 +187,11 @@ pub struct FetchConfig {
     /// How long a query waits for more pull requests to share it.
     #[serde(deserialize_with = "duration")]
     pub batch_wait: Duration,
-    /// Queries worked on at once.
+    /// Documents worked on at once.
     pub concurrency: u32,
+    /// Queues that are worked on here. Without `bulk`, a job elsewhere is to do that: `fetch-pr --lane
+    /// bulk --drain`.
+    pub lanes: Vec<Lane>,
 }
 
 impl Default for FetchConfig {
@@ -199,6 +203,7 @@ impl Default for FetchConfig {
             max_attempts: 5,
             batch_wait: Duration::from_millis(200),
             concurrency: 1,
+            lanes: vec![Lane::Realtime, Lane::Bulk],
         }
     }
 }

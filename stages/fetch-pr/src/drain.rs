@@ -1,0 +1,68 @@
+//! Working a queue down, and ending then: for a job that is started now and then.
+
+use std::time::Duration;
+
+use prmirror_kit::{Bus, CancellationToken, StreamError};
+use prmirror_proto::messages::Lane;
+use prmirror_proto::subjects::STREAM_CHANGES;
+use tokio::time::Instant;
+
+use crate::durable;
+
+/// How often the queue is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Why a queue was not worked down.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The broker does not tell how much is left.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Nothing has moved for long: it waits for GitHub, or keeps failing.
+    #[error("{left} requests are left that cannot be fetched now: nothing has moved for {} s", waited.as_secs())]
+    Left {
+        /// Requests that wait.
+        left: u64,
+        /// For how long nothing has moved.
+        waited: Duration,
+    },
+}
+
+/// Waits until nothing is left in these lanes, and cancels `shutdown` then, or when it is cancelled.
+///
+/// # Errors
+/// When nothing moves for `patience`.
+pub async fn drain(
+    bus: &Bus,
+    lanes: &[Lane],
+    patience: Duration,
+    shutdown: &CancellationToken,
+) -> Result<(), DrainError> {
+    let mut seen: Option<(u64, Instant)> = None;
+    loop {
+        let mut left = Some(0);
+        for lane in lanes {
+            let waiting = bus.unsettled(STREAM_CHANGES, &durable(*lane)).await?;
+            // Without a consumer nothing is known yet: the stage is starting.
+            left = left.zip(waiting).map(|(sum, waiting)| sum + waiting);
+        }
+        if left == Some(0) {
+            shutdown.cancel();
+            return Ok(());
+        }
+        let left = left.unwrap_or(0);
+        match seen {
+            Some((same, since)) if same == left => {
+                let waited = since.elapsed();
+                if waited >= patience {
+                    return Err(DrainError::Left { left, waited });
+                }
+            }
+            Some(_) | None => seen = Some((left, Instant::now())),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A queue is worked down, and the process is told to end then.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use fetch_pr::{DrainError, FetchPr, drain};
+use github_sim::{Config, Generate, Sim};
+use jiff::{SignedDuration, Timestamp};
+use prmirror_github::{Client, ClientConfig, Token};
+use prmirror_kit::testing::{NatsServer, Running, setup, stored};
+use prmirror_kit::{Bus, Outgoing, Stage as _};
+use prmirror_proto::RepositoryName;
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
+use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED};
+
+fn request(number: u64, lane: Lane, not_before: Option<Timestamp>) -> ChangeRequest {
+    ChangeRequest {
+        repository: RepositoryName::new("octo-org", "octo-repo").unwrap(),
+        number,
+        id: None,
+        lane,
+        source: Source::Backfill,
+        basis: "a test".to_owned(),
+        reason: "a test".to_owned(),
+        noticed_at: Timestamp::now(),
+        changed_at: None,
+        not_before,
+        seen: None,
+    }
+}
+
+async fn send(bus: &Bus, request: &ChangeRequest) {
+    let sent = bus.publish(Outgoing::new(request).unwrap(), None).await;
+    sent.unwrap();
+}
+
+fn start(bus: &Bus, sim: &Sim, data: &std::path::Path) -> Running {
+    let (client, _costs) = Client::new(ClientConfig {
+        api_url: sim.url(),
+        token: Token::new(sim.token()).unwrap(),
+        timeout: Duration::from_secs(20),
+        max_in_flight: 1,
+        user_agent: "fetch-pr-tests".to_owned(),
+        stage: "fetch-pr",
+        floor: 0,
+    })
+    .unwrap();
+    let setup = setup(FetchPr::NAME, bus, data);
+    let fetch = setup.pipeline.fetch.clone();
+    Running::start(setup, FetchPr::new(client, fetch, vec![Lane::Bulk]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lane_is_empty_at_the_end_and_the_other_is_left_alone() {
+    let sim = Sim::start(Config::generated(Generate::new(30, 3))).unwrap();
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    for number in 1..=30 {
+        send(&bus, &request(number, Lane::Bulk, None)).await;
+    }
+    send(&bus, &request(1, Lane::Realtime, None)).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&bus, &sim, data.path());
+    let shutdown = running.setup.shutdown.clone();
+    drain(&bus, &[Lane::Bulk], Duration::from_secs(60), &shutdown)
+        .await
+        .unwrap();
+    assert!(shutdown.is_cancelled());
+    running.stop().await.unwrap();
+    assert_eq!(stored(&bus, STREAM_FETCHED).await.len(), 30);
+    let left = stored(&bus, STREAM_CHANGES).await;
+    assert_eq!(left.len(), 1);
+    assert!(left[0].subject.starts_with("pr.changes.realtime."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_fetched_now_is_told() {
+    let sim = Sim::start(Config::generated(Generate::new(3, 3))).unwrap();
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
+    send(&bus, &request(1, Lane::Bulk, None)).await;
+    send(&bus, &request(2, Lane::Bulk, Some(tomorrow))).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&bus, &sim, data.path());
+    let shutdown = running.setup.shutdown.clone();
+    let left = drain(&bus, &[Lane::Bulk], Duration::from_secs(2), &shutdown).await;
+    assert!(
+        matches!(left, Err(DrainError::Left { left: 1, .. })),
+        "{left:?}"
+    );
+    running.stop().await.unwrap();
+    assert_eq!(stored(&bus, STREAM_FETCHED).await.len(), 1);
+}

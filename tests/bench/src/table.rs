@@ -1,0 +1,134 @@
+//! The table, in Markdown.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::measure::{Cost, Measured, OPEN_SWEEPS, POLLS};
+
+const HEAD: &str = "\
+| repository | what | points | requests | whole pull requests | seconds | points per 1,000 | bound per 1,000 |
+|---|---|--:|--:|--:|--:|--:|--:|
+";
+
+/// What was measured, with what must be known to read it.
+pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> String {
+    let mut text = HEAD.to_owned();
+    for one in all {
+        rows(&mut text, one);
+    }
+    // Writing to a text never fails.
+    let _ = write!(
+        text,
+        "\n\
+         An answer of GitHub took {} ms more than the simulator needs; a token had {} points an hour, so \
+         that no wait for\nthe reset is counted; everything else is as it is by default. *First mirror*: \
+         from nothing until a second look\nat everything agrees. *Idle hour*: {POLLS} polls, {OPEN_SWEEPS} \
+         sweeps of the open and one of all pull requests; seconds are\nthose of GitHub's answers. *Ten \
+         changes*: made at once, right after a poll, until they have landed, the sweeps\nmeanwhile left \
+         out; per 1,000 of the ten. *Bound*: a request for each page of each list that is not empty, and\n\
+         for the comments of each review thread, in documents of 149, which cost a point each: GitHub's \
+         formula.\n",
+        latency.as_millis(),
+        grouped(rate_limit),
+    );
+    text
+}
+
+fn rows(text: &mut String, one: &Measured) {
+    let repository = format!("{}, {}", grouped(one.pull_requests), one.what);
+    let all = one.pull_requests;
+    let bound = Some(one.bound);
+    let mut row = |repository: &str, what: &str, cost: Cost, of: u64, bound: Option<u64>, timed| {
+        let seconds = if timed {
+            format!("{:.1}", cost.seconds)
+        } else {
+            String::new()
+        };
+        let bound = bound.map_or_else(String::new, |bound| per_thousand(bound, of));
+        let _ = writeln!(
+            text,
+            "| {repository} | {what} | {} | {} | {} | {seconds} | {} | {bound} |",
+            grouped(cost.points),
+            grouped(cost.requests),
+            grouped(cost.whole),
+            per_thousand(cost.points, of),
+        );
+    };
+    row(&repository, "first mirror", one.first, all, None, true);
+    row("", "of it, fetching", one.first_fetched, all, bound, false);
+    row("", "a poll, nothing new", one.poll, all, None, true);
+    row("", "a sweep of the open", one.open_sweep, all, None, true);
+    row("", "a sweep of all", one.full_sweep, all, None, true);
+    row("", "idle hour", one.idle_hour(), all, None, true);
+    let (of, bound) = (one.changed, Some(one.changes_bound));
+    row("", "ten changes", one.changes, of, bound, true);
+}
+
+fn per_thousand(points: u64, of: u64) -> String {
+    format!("{:.1}", points as f64 * 1_000.0 / of.max(1) as f64)
+}
+
+/// `1,010,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cost(points: u64, requests: u64) -> Cost {
+        Cost {
+            points,
+            requests,
+            ..Cost::default()
+        }
+    }
+
+    #[test]
+    fn an_hour_is_added_up_and_rows_have_the_columns_of_the_head() {
+        let measured = Measured {
+            what: "generated",
+            pull_requests: 2_000,
+            first: cost(1_300, 40),
+            first_fetched: cost(150, 30),
+            bound: 140,
+            poll: cost(2, 1),
+            open_sweep: cost(4, 2),
+            full_sweep: cost(40, 20),
+            changed: 10,
+            changes: cost(3, 2),
+            changes_bound: 1,
+        };
+        let text = markdown(&[measured], Duration::from_millis(50), 1_000_000);
+        let row = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or("");
+        assert_eq!(
+            row("first mirror |"),
+            "| 2,000, generated | first mirror | 1,300 | 40 | 0 | 0.0 | 650.0 |  |"
+        );
+        assert_eq!(
+            row("of it"),
+            "|  | of it, fetching | 150 | 30 | 0 |  | 75.0 | 70.0 |"
+        );
+        assert_eq!(
+            row("idle hour |"),
+            "|  | idle hour | 400 | 200 | 0 | 0.0 | 200.0 |  |"
+        );
+        assert_eq!(
+            row("ten changes |"),
+            "|  | ten changes | 3 | 2 | 0 | 0.0 | 300.0 | 100.0 |"
+        );
+        assert!(text.contains("took 50 ms more"));
+        let columns = |line: &str| line.matches('|').count();
+        let table = text.lines().take_while(|line| !line.is_empty());
+        assert!(table.map(columns).all(|count| count == 9));
+    }
+}

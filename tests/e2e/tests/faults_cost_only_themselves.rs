@@ -1,0 +1,451 @@
+//! Whatever GitHub gets wrong costs a repetition of what it got wrong: each fault alone, and all of them
+//! together, and the mirror is complete all the same. What never arrives whole keeps nobody waiting.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use duckdb::{AccessMode, Connection};
+use github_sim::{Config, Effect, Fault, Generate, Sim, Stats};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
+use serde_json::{Value, json};
+
+/// Pull requests of each world.
+const PRS: u64 = 120;
+
+/// The operation that asks for whole pull requests.
+const WHOLE: &str = "PullRequests";
+
+/// More nodes than any pull request has that is asked for in the smallest pages.
+const HEAVY: u64 = 300;
+
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// The usual intervals, with smaller documents, so that there are many, sent one after the other, as
+/// they are by default.
+fn pipeline() -> String {
+    QUICK
+        .replace("max_in_flight = 2", "max_in_flight = 1")
+        .replace("[fetch]", "[fetch]\nbatch = 3")
+}
+
+fn world(faults: Vec<Fault>) -> Config {
+    let mut config = Config::generated(Generate::new(PRS, 17));
+    config.rate_limit = 1_000_000;
+    config.faults = faults;
+    config
+}
+
+fn mirror<'s>(sim: &'s Sim, deployment: &'s Deployment) -> Mirror<'s> {
+    Mirror {
+        sim,
+        deployment,
+        owner: "octo-org",
+        name: "octo-repo",
+    }
+}
+
+/// An effect on a share of the requests.
+fn share(effect: Effect, probability: f64, seed: u64) -> Fault {
+    Fault {
+        probability: Some(probability),
+        seed,
+        ..Fault::new(effect)
+    }
+}
+
+/// An effect on every fifth request or so.
+fn often(effect: Effect) -> Fault {
+    share(effect, 0.2, 5)
+}
+
+fn answer(status: u16, body: &str) -> Effect {
+    Effect::Replace {
+        status,
+        headers: BTreeMap::new(),
+        body: body.to_owned(),
+    }
+}
+
+fn field(field: &str) -> Effect {
+    Effect::WrongType {
+        field: field.to_owned(),
+    }
+}
+
+fn null(field: &str) -> Effect {
+    Effect::Null {
+        field: field.to_owned(),
+    }
+}
+
+/// Mirrors a world to the end, with what goes wrong in it, and compares.
+fn mirrored(config: Config) -> Stats {
+    mirrored_with(config, &pipeline())
+}
+
+fn mirrored_with(config: Config, pipeline: &str) -> Stats {
+    let sim = Sim::start(config).unwrap();
+    let deployment = Deployment::of(&sim, pipeline);
+    let begun = Instant::now();
+    let ended = deployment.up_to_the_end(&["--once"], LIMIT);
+    let took = begun.elapsed();
+    let stats = sim.stats();
+    println!(
+        "{:.1} s, {} requests, {:?}, sent while limited: {}",
+        took.as_secs_f64(),
+        stats.requests,
+        stats.faults,
+        stats.while_limited
+    );
+    ended.assert_code(0);
+    assert_eq!(deployment.processes(), [0; 0], "nothing is left running");
+    sim.faults().clear();
+    let report = mirror(&sim, &deployment).compare();
+    println!("{report}");
+    assert_eq!(report.pull_requests as u64, PRS);
+    report.assert_equal();
+    assert_eq!(stats.while_limited, 0, "pauses are kept");
+    stats
+}
+
+/// The same with one fault, which must have been met at least so often.
+fn mirrored_despite(fault: Fault, at_least: u64) {
+    let kind = fault.effect.kind();
+    let stats = mirrored(world(vec![fault]));
+    assert_met(&stats, kind, at_least);
+}
+
+fn assert_met(stats: &Stats, kind: &str, at_least: u64) {
+    let met = stats.faults.get(kind).copied().unwrap_or(0);
+    assert!(met >= at_least, "{kind}: {met} times");
+}
+
+#[test]
+fn a_bad_gateway() {
+    mirrored_despite(often(Effect::Html { status: 502 }), 8);
+}
+
+#[test]
+fn an_unavailable_service() {
+    mirrored_despite(often(Effect::Html { status: 503 }), 8);
+}
+
+#[test]
+fn an_error_of_the_server() {
+    let said = json!({ "message": "Server Error" }).to_string();
+    mirrored_despite(often(answer(500, &said)), 8);
+}
+
+#[test]
+fn empty_bodies() {
+    mirrored_despite(often(Effect::Empty { status: 200 }), 8);
+}
+
+#[test]
+fn truncated_bodies() {
+    mirrored_despite(often(Effect::Truncate), 8);
+}
+
+#[test]
+fn dropped_connections() {
+    mirrored_despite(often(Effect::DropConnection), 8);
+}
+
+#[test]
+fn errors_without_a_type() {
+    mirrored_despite(often(Effect::SomethingWentWrong), 8);
+}
+
+#[test]
+fn pull_requests_that_fail_in_the_midst_of_others() {
+    mirrored_despite(often(Effect::PullRequestFailed).operation(WHOLE), 8);
+}
+
+#[test]
+fn pull_requests_that_are_not_gone() {
+    mirrored_despite(often(Effect::PullRequestNotFound).operation(WHOLE), 8);
+}
+
+#[test]
+fn documents_that_take_too_long() {
+    let fault = Fault {
+        nodes_above: Some(HEAVY),
+        ..Fault::new(Effect::TimeOut).operation(WHOLE)
+    };
+    mirrored_despite(fault, 8);
+}
+
+#[test]
+fn documents_that_are_too_heavy() {
+    let fault = Fault {
+        nodes_above: Some(HEAVY),
+        ..Fault::new(Effect::ResourceLimits).operation(WHOLE)
+    };
+    mirrored_despite(fault, 8);
+}
+
+/// JSON of every kind that is no answer.
+fn misshapen() -> [Effect; 9] {
+    [
+        answer(200, "null"),
+        answer(200, "[]"),
+        answer(200, "\"Unicorn!\""),
+        answer(200, "{}"),
+        answer(200, r#"{"data":null}"#),
+        answer(200, r#"{"data":[]}"#),
+        answer(200, r#"{"data":{"a0":{"id":5},"repository":[]}}"#),
+        answer(200, r#"{"data":{"a0":null,"repository":null}}"#),
+        answer(200, r#"{"data":{},"errors":{"message":"one"}}"#),
+    ]
+}
+
+#[test]
+fn answers_of_another_shape() {
+    let faults = misshapen().into_iter().zip(1..);
+    let faults = faults.map(|(effect, seed)| share(effect, 0.03, seed));
+    let stats = mirrored(world(faults.collect()));
+    assert_met(&stats, "replace", 8);
+}
+
+/// Fields of a pull request that are not what the schema promises.
+fn wrong() -> [Effect; 8] {
+    [
+        field("number"),
+        field("title"),
+        field("updatedAt"),
+        field("labels/totalCount"),
+        null("id"),
+        null("headRefOid"),
+        null("createdAt"),
+        null("commits/nodes/0/commit"),
+    ]
+}
+
+#[test]
+fn wrong_types_and_nulls() {
+    let faults = wrong().into_iter().zip(1..);
+    let faults = faults.map(|(effect, seed)| share(effect, 0.03, seed));
+    let stats = mirrored(world(faults.collect()));
+    assert_met(&stats, "wrong_type", 4);
+    assert_met(&stats, "null", 4);
+}
+
+/// Some later than the client waits.
+#[test]
+fn late_answers() {
+    let faults = vec![
+        share(Effect::Delay { milliseconds: 150 }, 0.2, 1),
+        share(
+            Effect::Delay {
+                milliseconds: 1_500,
+            },
+            0.05,
+            2,
+        ),
+    ];
+    let impatient = pipeline().replace("[github]", "[github]\ntimeout = \"1s\"");
+    let stats = mirrored_with(world(faults), &impatient);
+    assert_met(&stats, "delay", 8);
+}
+
+#[test]
+fn limits_that_say_how_long() {
+    let limit = |status, seed| {
+        let retry_after = Some(1);
+        share(
+            Effect::SecondaryLimit {
+                status,
+                retry_after,
+            },
+            0.05,
+            seed,
+        )
+    };
+    let mut config = world(vec![
+        limit(403, 1),
+        limit(429, 2),
+        limit(200, 3),
+        share(Effect::RateLimited, 0.1, 4).times(2),
+    ]);
+    // What is refused until the hour ends is asked for again soon.
+    config.rate_window = Duration::from_secs(5);
+    let stats = mirrored(config);
+    assert_met(&stats, "secondary_limit", 4);
+    assert_met(&stats, "rate_limited", 1);
+}
+
+/// GitHub then asks for a minute.
+#[test]
+fn a_limit_that_does_not_say_how_long() {
+    let limit = Effect::SecondaryLimit {
+        status: 403,
+        retry_after: None,
+    };
+    let begun = Instant::now();
+    mirrored_despite(Fault::new(limit).operation(WHOLE).times(1), 1);
+    assert!(begun.elapsed() >= Duration::from_secs(60));
+}
+
+#[test]
+fn all_of_them_together() {
+    let mut effects = vec![
+        Effect::Html { status: 502 },
+        Effect::Html { status: 503 },
+        answer(500, "{}"),
+        Effect::Empty { status: 200 },
+        Effect::Truncate,
+        Effect::DropConnection,
+        Effect::SomethingWentWrong,
+        Effect::TimeOut,
+        Effect::ResourceLimits,
+        Effect::PullRequestFailed,
+        Effect::PullRequestNotFound,
+        Effect::SecondaryLimit {
+            status: 403,
+            retry_after: Some(1),
+        },
+    ];
+    effects.extend(misshapen());
+    effects.extend(wrong());
+    // The first that hits wins: so each has the same share of what the ones before it have left.
+    let each = 1.0 - 0.8_f64.powf(1.0 / effects.len() as f64);
+    let faults = effects.into_iter().zip(1..);
+    let faults = faults.map(|(effect, seed)| share(effect, each, seed));
+    let mut faults: Vec<Fault> = faults.collect();
+    faults.push(share(Effect::Delay { milliseconds: 50 }, 0.2, 99));
+    let small = pipeline().replace("batch = 3", "batch = 2");
+    let stats = mirrored_with(world(faults), &small);
+    let served: u64 = stats.faults.iter().map(|(_, count)| count).sum();
+    let served = served - stats.faults["delay"];
+    assert!(
+        served * 10 >= stats.requests && stats.faults.len() >= 8,
+        "{served} faults of {} kinds in {} requests",
+        stats.faults.len(),
+        stats.requests
+    );
+}
+
+/// The pull requests with review threads, the smaller ones first.
+fn threaded(sim: &Sim) -> Vec<u64> {
+    let truth = sim.truth("octo-org", "octo-repo");
+    let threads = |pr: &Value| pr["reviewThreads"]["nodes"].as_array().map_or(0, Vec::len);
+    let mut found: Vec<(usize, u64)> = truth
+        .iter()
+        .map(|pr| (threads(pr), pr["number"].as_u64().unwrap()))
+        .filter(|(threads, _)| *threads > 0)
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, number)| number).collect()
+}
+
+fn listed(numbers: &BTreeSet<u64>) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    numbers.join(", ")
+}
+
+/// So many pull requests of which GitHub gives nothing at first, and then all but one list.
+fn never_whole(culprits: usize) {
+    let sim = Sim::start(world(Vec::new())).unwrap();
+    let culprits: BTreeSet<u64> = threaded(&sim).into_iter().take(culprits).collect();
+    let fails = |number: &u64| Fault::new(Effect::TimeOut).operation(WHOLE).number(*number);
+    for number in &culprits {
+        sim.faults().add(fails(number));
+    }
+    let pipeline = pipeline().replace("[fetch]", "[fetch]\nmax_attempts = 3");
+    let deployment = Deployment::of(&sim, &pipeline);
+    let mirror = mirror(&sim, &deployment);
+    let mut up = deployment.up(&["--once", "--patience", "15s"]);
+    let of_culprits = |what: &str| {
+        deployment.count(&format!(
+            "SELECT count(*) AS n FROM pull_requests WHERE {what} number IN ({})",
+            listed(&culprits)
+        ))
+    };
+    let others = PRS - culprits.len() as u64;
+    eventually("all others have landed", Duration::from_secs(60), || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        of_culprits("NOT").filter(|landed| *landed == others)
+    });
+    assert_eq!(of_culprits(""), Some(0), "nobody has waited for them");
+
+    // No document has fewer nodes than one of a single thread with its comments, except those of the
+    // other lists in the smallest pages.
+    sim.faults().clear();
+    for number in &culprits {
+        sim.faults().add(Fault {
+            nodes_above: Some(10),
+            ..fails(number)
+        });
+    }
+    eventually("they have landed", Duration::from_secs(90), || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        of_culprits("NOT is_complete AND").filter(|landed| *landed == culprits.len() as u64)
+    });
+    let status = up.wait(LIMIT);
+    let ended = deployment.ended(&up, status, LIMIT);
+    ended.assert_code(3);
+    let gap = format!("{} open findings of the rule incomplete", culprits.len());
+    assert!(ended.err.contains(&gap), "{}", ended.words);
+    assert_eq!(deployment.processes(), [0; 0], "nothing is left running");
+
+    sim.faults().clear();
+    let report = mirror.compare();
+    println!("{report}");
+    assert_eq!((report.duplicates.len(), report.extra.len()), (0, 0));
+    let different = report.different.iter().map(|one| &one.place);
+    let missing: BTreeSet<&str> = report.missing.iter().map(|place| place.table).collect();
+    assert_eq!(
+        missing,
+        BTreeSet::from(["review_comments", "review_threads"])
+    );
+    let concerned: BTreeSet<u64> = report
+        .missing
+        .iter()
+        .chain(different.clone())
+        .map(|place| place.number)
+        .collect();
+    assert_eq!(concerned, culprits);
+    // Of what else is said of them, only that it is not whole.
+    let fields: BTreeSet<(&str, &str)> = report
+        .different
+        .iter()
+        .map(|one| (one.place.table, one.field))
+        .collect();
+    let known = BTreeSet::from([
+        ("collections", "completeness"),
+        ("collections", "held"),
+        ("pull_requests", "is_complete"),
+    ]);
+    assert_eq!(fields, known);
+
+    let config = duckdb::Config::default()
+        .access_mode(AccessMode::ReadOnly)
+        .unwrap();
+    let database = Connection::open_with_flags(deployment.database(), config).unwrap();
+    let mut named = database
+        .prepare(
+            "SELECT number, reason FROM findings WHERE rule = 'incomplete' AND status <> 'closed'",
+        )
+        .unwrap();
+    let named: BTreeMap<u64, String> = named
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert!(named.keys().eq(&culprits), "{named:?}");
+    assert!(
+        named.values().all(|why| why.starts_with("review_threads")),
+        "{named:?}"
+    );
+}
+
+#[test]
+fn one_that_never_arrives_whole() {
+    never_whole(1);
+}
+
+#[test]
+fn several_that_never_arrive_whole() {
+    never_whole(6);
+}
