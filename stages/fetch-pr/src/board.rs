@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) answer: Option<PullRequestAnswer>,
     /// Questions that are not answered.
     pub(crate) open: usize,
+    /// Pages that were asked for again.
+    pub(crate) page_retries: u32,
     /// It failed before: it is asked for alone, and holds nobody up.
     pub(crate) suspect: bool,
     /// It failed so often that it lands with what can be had: lists that do not come are left out.
@@ -237,6 +239,13 @@ impl Board {
         // A document of few nodes says more of the network than of the nodes.
         if document.weight.nodes >= 100 {
             queue.node_time = (queue.node_time * 7 + took / document.weight.nodes) / 8;
+        }
+    }
+
+    /// Notes that GitHub answers, though not this document.
+    pub(crate) fn is_answered(&mut self, document: &Document) {
+        if let Some(queue) = self.queues.get_mut(&document.repository) {
+            queue.failures = 0;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prmirror_github::{Ask, Class, Client, Error, Said, Sizes};
+use prmirror_github::{Ask, Class, Client, Error, KeyDataQuery, Said, Sizes};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Outcome, Outgoing};
 use prmirror_proto::messages::{ChangeRequest, Fetched, Provenance};
@@ -29,6 +29,9 @@ const FILL: Duration = Duration::from_secs(1);
 /// Documents that fail in a row before it is GitHub that has failed, and not what it was asked: more
 /// than the attempts for one pull request.
 const OUTAGE: u32 = 12;
+
+/// Further pages of a pull request that may be asked for again before all of it is.
+const PAGE_RETRIES: u32 = 20;
 
 /// Nodes of each list of a stubborn pull request that are asked for at once.
 const STUBBORN_PAGE: u32 = 10;
@@ -77,6 +80,7 @@ impl Shared {
             done,
             answer: None,
             open: 1,
+            page_retries: 0,
             suspect: failures > 0,
             stubborn,
         };
@@ -109,7 +113,16 @@ impl Shared {
                         }
                     }
                 }
-                Err(error) => self.failed_whole(&document, &error),
+                Err(error) => {
+                    let in_a_row = self.board().failed(&document);
+                    let suspicious =
+                        in_a_row >= OUTAGE && matches!(error.class(), Class::Split | Class::Retry);
+                    if suspicious && !self.is_answered(&document).await {
+                        self.put_off(&document, in_a_row, &error);
+                    } else {
+                        self.failed_whole(&document, &error);
+                    }
+                }
             }
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
@@ -193,11 +206,6 @@ impl Shared {
 
     /// A document failed as a whole.
     fn failed_whole(&self, document: &Document, error: &Error) {
-        let in_a_row = self.board().failed(document);
-        if in_a_row >= OUTAGE && matches!(error.class(), Class::Split | Class::Retry) {
-            self.put_off(document, in_a_row, error);
-            return;
-        }
         if error.class() == Class::Split && document.items.len() > 1 {
             tracing::info!(
                 questions = document.items.len(), code = error.code(), %error,
@@ -213,6 +221,20 @@ impl Shared {
         for item in &document.items {
             self.failed(document, item, error);
         }
+    }
+
+    /// Whether GitHub answers something easy about the repository: then what failed is to blame. Costs
+    /// a point.
+    async fn is_answered(&self, document: &Document) -> bool {
+        let easy = KeyDataQuery::Updated;
+        let answer = self
+            .client
+            .key_data(&document.repository, easy, 1, None)
+            .await;
+        if answer.is_ok() {
+            self.board().is_answered(document);
+        }
+        answer.is_ok()
     }
 
     /// GitHub answers nothing about this repository: that is no fault of what is asked.
@@ -240,6 +262,16 @@ impl Shared {
         let Some(job) = board.job(item.job) else {
             return;
         };
+        if error.class() == Class::Retry
+            && matches!(item.ask, Ask::Page(_))
+            && !matches!(error, Error::Moved(_))
+            && job.page_retries < PAGE_RETRIES
+        {
+            // What was read before it is not lost for it.
+            job.page_retries += 1;
+            board.ask_apart(document, vec![item.clone()], Instant::now());
+            return;
+        }
         if let (Class::Split, Ask::Page(page)) = (error.class(), &item.ask) {
             if let Some(page) = page.smaller() {
                 let smaller = Item {

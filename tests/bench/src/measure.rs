@@ -15,8 +15,10 @@ pub(crate) const POLLS: u64 = 120;
 /// The same of the sweeps of open pull requests.
 pub(crate) const OPEN_SWEEPS: u64 = 30;
 
-/// The default intervals, 120 times as fast: an hour in 30 seconds. The rest is as people have it.
-const HASTE: &str = r#"
+/// How much faster than by default is looked for changes while nothing happens: an hour in 30 seconds.
+pub(crate) const HASTE: u32 = 120;
+/// The default intervals so much shorter. The rest is as people have it.
+const HASTY: &str = r#"
 [detect]
 poll = "250ms"
 sweep_open = "1s"
@@ -129,7 +131,7 @@ pub(crate) fn measure(
     end(&deployment, &mut up)?;
 
     deployment.configure(&format!(
-        "repositories = [{:?}]\n{HASTE}",
+        "repositories = [{:?}]\n{HASTY}",
         mirror.repository()
     ));
     let mut up = deployment.up(&[]);

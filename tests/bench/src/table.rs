@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::measure::{Cost, Measured, OPEN_SWEEPS, POLLS};
+use crate::measure::{Cost, HASTE, Measured, OPEN_SWEEPS, POLLS};
 
 const HEAD: &str = "\
 | repository | what | points | requests | whole pull requests | seconds | points per 1,000 | bound per 1,000 |
@@ -21,13 +21,14 @@ pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> 
         text,
         "\n\
          An answer of GitHub took {} ms more than the simulator needs; a token had {} points an hour, so \
-         that no wait for\nthe reset is counted; everything else is as it is by default. *First mirror*: \
-         from nothing until a second look\nat everything agrees. *Idle hour*: {POLLS} polls, {OPEN_SWEEPS} \
-         sweeps of the open and one of all pull requests; seconds are\nthose of GitHub's answers. *Ten \
-         changes*: made at once, right after a poll, until they have landed, the sweeps\nmeanwhile left \
-         out; per 1,000 of the ten. *Bound*: a request for each page of each list that is not empty, and\n\
-         for the comments of each review thread, in documents of 149, which cost a point each: GitHub's \
-         formula.\n",
+         that\nno wait for the reset is counted; everything else is as it is by default. *First mirror*: \
+         from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, {OPEN_SWEEPS} \
+         sweeps of the open and one of all pull requests,\nworked out from what one of each costs; an hour \
+         of them at intervals {HASTE} times as short fetched no whole\npull request; seconds are those of GitHub's \
+         answers. *Ten changes*: made at once, right after a poll, until they\nhave landed, the sweeps \
+         meanwhile left out; per 1,000 of the ten. *Bound*: a request for each page of each\nlist that is \
+         not empty, and for the comments of each review thread, in documents of 149, which cost a point\n\
+         each: GitHub's formula.\n",
         latency.as_millis(),
         grouped(rate_limit),
     );
@@ -65,7 +66,8 @@ fn rows(text: &mut String, one: &Measured) {
 }
 
 fn per_thousand(points: u64, of: u64) -> String {
-    format!("{:.1}", points as f64 * 1_000.0 / of.max(1) as f64)
+    let tenths = (points * 10_000 + of / 2) / of.max(1);
+    format!("{}.{}", grouped(tenths / 10), tenths % 10)
 }
 
 /// `1,010,000`.
@@ -91,6 +93,13 @@ mod tests {
             requests,
             ..Cost::default()
         }
+    }
+
+    #[test]
+    fn per_thousand_is_rounded_to_a_tenth() {
+        assert_eq!(per_thousand(306, 250), "1,224.0");
+        assert_eq!(per_thousand(2, 3), "666.7");
+        assert_eq!(per_thousand(1, 0), "1,000.0");
     }
 
     #[test]
