@@ -20,9 +20,10 @@ pub mod subjects;
 pub use envelope::{DecodeError, Envelope, Message};
 pub use key_data::KeyData;
 pub use messages::{
-    AnswerError, ApiCost, BackfillReport, ChangeRequest, Changeset, ChangesetKind, CloudEvent,
-    Connection, Event, EventData, FetchOutcome, Fetched, Finding, InventoryPage, InventoryScope,
-    Lane, Observation, Page, Provenance, Quarantined, Severity, Source, Valid,
+    AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
+    CloudEvent, Connection, Decision, Event, EventData, FetchOutcome, Fetched, FieldDifference,
+    Finding, InventoryPage, InventoryScope, Lane, Observation, Page, Provenance,
+    QuarantineDecision, Quarantined, Severity, Source, Valid, Verification, WebhookDelivery,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};
 pub use repository::RepositoryName;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::messages::Lane;
 use crate::repository::RepositoryName;
 use crate::state::BackfillState;
 
@@ -17,6 +18,55 @@ pub const SUBJECT_RECONCILE: &str = "prmirror.reconcile";
 /// Subject of `prmirror backfill`: a [`BackfillRequest`], answered with [`BackfillAnswer`] by
 /// detect-changes.
 pub const SUBJECT_BACKFILL: &str = "prmirror.backfill";
+
+/// Subject of `prmirror refresh`: a [`RefreshRequest`], answered with [`RefreshAnswer`] by
+/// detect-changes once the broker holds what follows from it.
+pub const SUBJECT_REFRESH: &str = "prmirror.refresh";
+
+/// Subject of `prmirror replay --swap`: a [`SwapRequest`], answered with [`SwapAnswer`] by publish,
+/// which takes the database in the place of its own.
+pub const SUBJECT_SWAP: &str = "prmirror.swap";
+
+/// Something is to be fetched now, whatever is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct RefreshRequest {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The pull requests; none named is every one that is open.
+    #[serde(default)]
+    pub numbers: Vec<u64>,
+    /// The queue; realtime for few, bulk for many, when it is left out.
+    #[serde(default)]
+    pub lane: Option<Lane>,
+    /// Why, in words; it is kept with what is fetched.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// What follows from a [`RefreshRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct RefreshAnswer {
+    /// Pull requests that will be fetched.
+    pub numbers: Vec<u64>,
+    /// The queue.
+    pub lane: Lane,
+    /// When they were asked for: what is observed after that is the answer.
+    pub requested_at: Timestamp,
+}
+
+/// A database is to take the place of the live one.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct SwapRequest {
+    /// Its file, as publish sees it; on the same file system as the live one.
+    pub file: String,
+}
+
+/// The live database was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct SwapAnswer {
+    /// Where the one before was put.
+    pub previous: String,
+}
 
 /// A query.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]

@@ -27,9 +27,12 @@ pub const STREAM_QUARANTINE: &str = "PR_QUARANTINE";
 pub const STREAM_FINDINGS: &str = "PR_FINDINGS";
 /// Stream of what each answer of GitHub cost.
 pub const STREAM_COSTS: &str = "PR_COSTS";
+/// Stream of webhook deliveries as they came, one subject a delivery: a repetition is recognised by
+/// its subject for as long as the first is kept.
+pub const STREAM_WEBHOOKS: &str = "PR_WEBHOOKS";
 
 /// The subjects that each stream stores.
-pub const STREAM_SUBJECTS: [(&str, &str); 9] = [
+pub const STREAM_SUBJECTS: [(&str, &str); 10] = [
     (STREAM_CHANGES, "pr.changes.>"),
     (STREAM_INVENTORY, "pr.inventory.>"),
     (STREAM_FETCHED, "pr.fetched.>"),
@@ -39,6 +42,7 @@ pub const STREAM_SUBJECTS: [(&str, &str); 9] = [
     (STREAM_QUARANTINE, "pr.quarantine.>"),
     (STREAM_FINDINGS, "pr.findings.>"),
     (STREAM_COSTS, "pr.costs.>"),
+    (STREAM_WEBHOOKS, "pr.webhooks.>"),
 ];
 
 /// KV bucket: how far each repository's poll has come.
@@ -49,15 +53,24 @@ pub const BUCKET_BACKFILLS: &str = "prmirror_backfills";
 pub const BUCKET_ACCEPTED: &str = "prmirror_accepted";
 /// KV bucket: what is left of each token's budget.
 pub const BUCKET_BUDGETS: &str = "prmirror_budgets";
+/// KV bucket: which pull requests have or had a head commit.
+pub const BUCKET_HEADS: &str = "prmirror_heads";
+/// KV bucket: pull requests whose whole answers fail again and again, and how they are fetched.
+pub const BUCKET_STUBBORN: &str = "prmirror_stubborn";
+/// KV bucket: what was last seen of each repository as a whole, and `ETag`s of REST answers.
+pub const BUCKET_PROBES: &str = "prmirror_probes";
 /// Object store: bodies over the server's `max_payload`, by digest.
 pub const BUCKET_BODIES: &str = "prmirror_bodies";
 
 /// Every KV bucket that the stages share.
-pub const KV_BUCKETS: [&str; 4] = [
+pub const KV_BUCKETS: [&str; 7] = [
     BUCKET_WATERMARKS,
     BUCKET_BACKFILLS,
     BUCKET_ACCEPTED,
     BUCKET_BUDGETS,
+    BUCKET_HEADS,
+    BUCKET_STUBBORN,
+    BUCKET_PROBES,
 ];
 
 /// One text as one token, reversibly: see the module's documentation.
@@ -173,6 +186,48 @@ pub enum Subject {
         /// Which repository.
         repository: RepositoryName,
     },
+    /// `pr.webhooks.<event>.<delivery>`
+    Webhooks {
+        /// GitHub's name of the event, as in `X-GitHub-Event`.
+        event: String,
+        /// `X-GitHub-Delivery`; the same when a delivery is repeated.
+        delivery: String,
+    },
+}
+
+impl Subject {
+    /// The repository that it names.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Changes { repository, .. }
+            | Self::Inventory { repository }
+            | Self::Fetched { repository, .. }
+            | Self::Valid { repository, .. }
+            | Self::Changesets { repository, .. }
+            | Self::Events { repository, .. }
+            | Self::Findings { repository, .. }
+            | Self::Costs { repository, .. } => Some(repository),
+            Self::Quarantine { .. } | Self::Webhooks { .. } => None,
+        }
+    }
+
+    /// The number of the pull request that it names.
+    #[must_use]
+    pub const fn number(&self) -> Option<u64> {
+        match self {
+            Self::Changes { number, .. }
+            | Self::Fetched { number, .. }
+            | Self::Valid { number, .. }
+            | Self::Changesets { number, .. }
+            | Self::Events { number, .. } => Some(*number),
+            Self::Inventory { .. }
+            | Self::Quarantine { .. }
+            | Self::Findings { .. }
+            | Self::Costs { .. }
+            | Self::Webhooks { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Subject {
@@ -225,6 +280,9 @@ impl fmt::Display for Subject {
                     escape(stage),
                     repository_key(repository)
                 )
+            }
+            Self::Webhooks { event, delivery } => {
+                write!(f, "pr.webhooks.{}.{}", escape(event), escape(delivery))
             }
         }
     }
@@ -289,6 +347,10 @@ fn parse(text: &str) -> Option<Subject> {
             stage: unescape(stage)?,
             repository: repository(o, r)?,
         }),
+        ["pr", "webhooks", event, delivery] => Some(Subject::Webhooks {
+            event: unescape(event)?,
+            delivery: unescape(delivery)?,
+        }),
         _ => None,
     }
 }
@@ -335,6 +397,7 @@ mod tests {
                 Subject::Quarantine { stage: kind.clone(), code: kind.clone() },
                 Subject::Findings { repository: repository.clone(), rule: kind.clone() },
                 Subject::Costs { stage: kind.clone(), repository },
+                Subject::Webhooks { event: kind.clone(), delivery: kind.clone() },
             ] {
                 prop_assert_eq!(subject.to_string().parse::<Subject>().unwrap(), subject);
             }

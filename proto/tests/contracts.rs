@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use prmirror_proto::envelope::{self, Envelope, Message};
 use prmirror_proto::{
     ApiCost, BackfillReport, ChangeRequest, Changeset, CloudEvent, Fetched, Finding, InventoryPage,
-    Quarantined, Valid,
+    QuarantineDecision, Quarantined, Valid, Verification, WebhookDelivery,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -181,6 +181,31 @@ fn samples() -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            WebhookDelivery::KIND,
+            json!({
+                "delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958", "event": "pull_request",
+                "received_at": "2024-10-15T19:00:06Z", "payload": {"action": "opened", "number": 7}
+            }),
+        ),
+        (
+            Verification::KIND,
+            json!({
+                "run": "verify-1", "repository": repository, "number": 7, "node_id": "PR_7",
+                "observed_at": "2024-10-15T19:00:06Z", "version": "0f", "fields": 120, "differences": [
+                    {"table": "labels", "key": "LA_1", "column": null, "landed": null, "github": "bug"},
+                    {"table": "pull_requests", "key": "", "column": "title", "landed": "a", "github": "b"}
+                ]
+            }),
+        ),
+        (
+            QuarantineDecision::KIND,
+            json!({
+                "sequence": 3, "message_id": "quarantine:validate:fetched:1:validate-shape",
+                "stage": "validate", "decision": "released", "reason": null,
+                "decided_at": "2024-10-15T19:00:09Z"
+            }),
+        ),
+        (
             ApiCost::KIND,
             json!({
                 "id": "0f", "stage": "fetch-pr", "repository": repository, "lane": "bulk",
@@ -271,6 +296,9 @@ fn every_message_keeps_its_contract() {
     contract::<Finding>();
     contract::<Quarantined>();
     contract::<ApiCost>();
+    contract::<WebhookDelivery>();
+    contract::<Verification>();
+    contract::<QuarantineDecision>();
 }
 
 #[test]

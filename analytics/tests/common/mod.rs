@@ -227,6 +227,8 @@ pub(crate) fn changeset(
             })
         }),
         events,
+        changed_at: None,
+        changed_by: None,
     }
 }
 

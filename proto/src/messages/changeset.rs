@@ -59,6 +59,39 @@ pub struct Changeset {
     pub snapshot: Option<Box<Snapshot>>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// When the content came to be on GitHub, as far as its parts tell; none when nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// Where `changed_at` is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<ChangedBy>,
+}
+
+/// Where the time of a change is from: the best there is, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangedBy {
+    /// The newest time in what changed: a timeline item, a comment, a check run.
+    Content,
+    /// `updatedAt`, which moved.
+    UpdatedAt,
+    /// What noticed the change told its time.
+    Source,
+    /// Nothing tells; it is when the change was noticed.
+    Noticed,
+}
+
+impl ChangedBy {
+    /// The word used in JSON and SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Content => "content",
+            Self::UpdatedAt => "updated_at",
+            Self::Source => "source",
+            Self::Noticed => "noticed",
+        }
+    }
 }
 
 impl Message for Changeset {

@@ -10,6 +10,8 @@ mod finding;
 mod inventory;
 mod quarantine;
 mod valid;
+mod verification;
+mod webhook;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,14 +22,16 @@ use serde::{Deserialize, Serialize};
 
 pub use backfill::BackfillReport;
 pub use change::ChangeRequest;
-pub use changeset::{Changeset, ChangesetKind};
+pub use changeset::{ChangedBy, Changeset, ChangesetKind};
 pub use cost::ApiCost;
 pub use event::{CloudEvent, Event, EventData};
 pub use fetched::{AnswerError, Connection, FetchOutcome, Fetched, Page};
 pub use finding::{Finding, Severity};
 pub use inventory::{InventoryPage, InventoryScope};
-pub use quarantine::Quarantined;
+pub use quarantine::{Decision, QuarantineDecision, Quarantined};
 pub use valid::{Observation, Valid};
+pub use verification::{FieldDifference, Verification};
+pub use webhook::WebhookDelivery;
 
 /// Which queue a change request waits in.
 #[derive(

@@ -55,3 +55,63 @@ impl Message for Quarantined {
         }
     }
 }
+
+/// What was done about something that was set aside. Nothing leaves the quarantine without one.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct QuarantineDecision {
+    /// Stream sequence, in the quarantine, of what was set aside.
+    pub sequence: u64,
+    /// Its message id.
+    pub message_id: String,
+    /// The stage that had set it aside.
+    pub stage: String,
+    /// What was done.
+    pub decision: Decision,
+    /// Why, in words.
+    pub reason: Option<String>,
+    /// When.
+    pub decided_at: Timestamp,
+}
+
+/// What can be done about something that was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// It was handed to its stage again.
+    Released,
+    /// It is not to be processed.
+    Dropped,
+}
+
+impl Decision {
+    /// The word used in JSON and SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl Message for QuarantineDecision {
+    const KIND: &'static str = "quarantine-decision";
+    const VERSION: u32 = 1;
+
+    /// `quarantine-decision:<sequence>:<decision>:<when decided, in microseconds>`
+    fn message_id(&self) -> String {
+        format!(
+            "quarantine-decision:{}:{}:{}",
+            self.sequence,
+            self.decision.as_str(),
+            self.decided_at.as_microsecond()
+        )
+    }
+
+    fn subject(&self) -> Subject {
+        Subject::Quarantine {
+            stage: self.stage.clone(),
+            code: self.decision.as_str().to_owned(),
+        }
+    }
+}

@@ -95,29 +95,9 @@ pub(crate) async fn under_way(
     for (stream, durable) in DOWNSTREAM {
         subjects.extend(bus.unsettled_subjects(stream, durable).await?);
     }
-    let number = |subject: &String| match subject.parse().ok()? {
-        Subject::Changes {
-            repository: of,
-            number,
-            ..
-        }
-        | Subject::Fetched {
-            repository: of,
-            number,
-        }
-        | Subject::Valid {
-            repository: of,
-            number,
-        }
-        | Subject::Changesets {
-            repository: of,
-            number,
-        } => (of == *repository).then_some(number),
-        Subject::Inventory { .. }
-        | Subject::Events { .. }
-        | Subject::Quarantine { .. }
-        | Subject::Findings { .. }
-        | Subject::Costs { .. } => None,
+    let number = |subject: &String| {
+        let subject: Subject = subject.parse().ok()?;
+        (subject.repository() == Some(repository)).then_some(subject.number()?)
     };
     Ok(subjects.iter().filter_map(number).collect())
 }

@@ -119,6 +119,8 @@ impl Accepted {
                 }
             },
             events: self.events.clone(),
+            changed_at: None,
+            changed_by: None,
         };
         let mut messages = vec![Outgoing::new(&changeset).map(|m| m.with_cause(&self.cause))];
         messages.extend(self.events.iter().map(|event| {

@@ -52,21 +52,8 @@ impl Delivery {
     /// `owner/name#number`, when the subject tells it.
     #[must_use]
     pub fn pull_request(&self) -> Option<String> {
-        match self.subject.parse::<Subject>().ok()? {
-            Subject::Changes {
-                repository, number, ..
-            }
-            | Subject::Fetched { repository, number }
-            | Subject::Valid { repository, number }
-            | Subject::Changesets { repository, number }
-            | Subject::Events {
-                repository, number, ..
-            } => Some(format!("{repository}#{number}")),
-            Subject::Inventory { .. }
-            | Subject::Quarantine { .. }
-            | Subject::Findings { .. }
-            | Subject::Costs { .. } => None,
-        }
+        let subject: Subject = self.subject.parse().ok()?;
+        Some(format!("{}#{}", subject.repository()?, subject.number()?))
     }
 }
 

@@ -30,19 +30,6 @@ pub async fn under_way(bus: &Bus) -> Result<BTreeSet<(RepositoryName, u64)>, Str
 
 /// The pull request that a subject is about.
 fn pull_request(subject: &str) -> Option<(RepositoryName, u64)> {
-    match subject.parse().ok()? {
-        Subject::Changes {
-            repository, number, ..
-        }
-        | Subject::Fetched { repository, number }
-        | Subject::Valid { repository, number }
-        | Subject::Changesets { repository, number }
-        | Subject::Events {
-            repository, number, ..
-        } => Some((repository, number)),
-        Subject::Inventory { .. }
-        | Subject::Findings { .. }
-        | Subject::Quarantine { .. }
-        | Subject::Costs { .. } => None,
-    }
+    let subject: Subject = subject.parse().ok()?;
+    Some((subject.repository()?.clone(), subject.number()?))
 }

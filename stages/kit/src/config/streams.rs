@@ -85,6 +85,8 @@ impl Streams {
             // Change requests are taken off when they are done.
             subjects::STREAM_CHANGES => Duration::ZERO,
             subjects::STREAM_FINDINGS => 7 * DAY,
+            // GitHub repeats a delivery up to three days later.
+            subjects::STREAM_WEBHOOKS => 4 * DAY,
             // Landed within seconds; what publish may miss while it is down.
             _ => 3 * DAY,
         };

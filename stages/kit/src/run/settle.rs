@@ -161,25 +161,12 @@ fn quarantine<S: Stage>(
 
 /// What the subject tells of the pull request.
 fn about(subject: &str) -> (Option<RepositoryName>, Option<u64>) {
-    match subject.parse() {
-        Ok(
-            Subject::Changes {
-                repository, number, ..
-            }
-            | Subject::Fetched { repository, number }
-            | Subject::Valid { repository, number }
-            | Subject::Changesets { repository, number }
-            | Subject::Events {
-                repository, number, ..
-            },
-        ) => (Some(repository), Some(number)),
-        Ok(
-            Subject::Inventory { repository }
-            | Subject::Findings { repository, .. }
-            | Subject::Costs { repository, .. },
-        ) => (Some(repository), None),
-        Ok(Subject::Quarantine { .. }) | Err(_) => (None, None),
-    }
+    let subject = subject.parse::<Subject>().ok();
+    let subject = subject.as_ref();
+    (
+        subject.and_then(Subject::repository).cloned(),
+        subject.and_then(Subject::number),
+    )
 }
 
 /// Publishes what the messages led to, in order, until the broker has confirmed all of it.
