@@ -9,7 +9,7 @@ fn main() -> std::process::ExitCode {
         async |setup: Setup| {
             let client = prmirror_github::connect(&setup, "detect-changes")?;
             detect_changes::watch(&setup, &client).await?;
-            anyhow::Ok(Findings)
+            anyhow::Ok(Findings::open(&setup).await?)
         },
     )
 }

@@ -14,8 +14,8 @@ struct DetectChanges;
 impl Case for DetectChanges {
     type Stage = Findings;
 
-    async fn build(&self, _setup: Setup) -> Findings {
-        Findings
+    async fn build(&self, setup: Setup) -> Findings {
+        Findings::open(&setup).await.unwrap()
     }
 
     fn sample(&self, n: usize) -> Outgoing {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use repositories::{Priority, Repository};
 pub use sections::{
     AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
-    ValidateConfig,
+    RoutingConfig, ValidateConfig,
 };
 pub use streams::{StreamConfig, Streams};
 pub use units::{parse_bytes, parse_duration};
@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub github: GithubConfig,
     /// How changes are noticed.
     pub detect: DetectConfig,
+    /// Which queue a sign of change goes to.
+    pub routing: RoutingConfig,
     /// How pull requests are fetched.
     pub fetch: FetchConfig,
     /// How answers are judged.
@@ -182,6 +184,8 @@ impl Pipeline {
             1,
             1_000,
         )?;
+        within("detect.look_most", self.detect.look_most.into(), 1, 1_000)?;
+        within("routing.bulk_share", self.routing.bulk_share.into(), 0, 100)?;
         within("fetch.batch", fetch.batch.into(), 1, 100)?;
         within("fetch.page", fetch.page.into(), 1, 100)?;
         within(
