@@ -177,7 +177,8 @@ impl Detector {
         let (poll, looks, open) = (self.clone(), self.clone(), self.clone());
         let (sweep, refetch, chunks) = (self.clone(), self.clone(), self.clone());
         setup.spawn("poll", async move {
-            poll.repeat(Walk::Poll, || poll.config.poll).await;
+            let every = || poll.probes.until_next(poll.config.poll);
+            poll.repeat(Walk::Poll, every).await;
             Ok::<(), String>(())
         });
         setup.spawn("looks", async move {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prmirror_github::{Client, PROBED_AT_ONCE, Probed};
 use prmirror_proto::RepositoryName;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How long a question waits for others at most.
 const WAIT: Duration = Duration::from_millis(500);
@@ -16,6 +17,8 @@ type Question = (RepositoryName, oneshot::Sender<Option<Probed>>);
 #[derive(Clone)]
 pub(crate) struct Probes {
     client: Client,
+    /// All polls keep time from here on, so that they meet.
+    begun: Instant,
     wait: Duration,
     waiting: Arc<Mutex<Vec<Question>>>,
 }
@@ -25,6 +28,7 @@ impl Probes {
     pub(crate) fn new(client: &Client, repositories: usize, every: Duration) -> Self {
         Self {
             client: client.clone(),
+            begun: Instant::now(),
             wait: if repositories > 1 {
                 WAIT.min(every / 10)
             } else {
@@ -36,6 +40,11 @@ impl Probes {
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Question>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long until the next poll, if they are so far apart.
+    pub(crate) fn until_next(&self, every: Duration) -> Duration {
+        until_next(self.begun.elapsed(), every)
     }
 
     /// How a repository is; `None` when that cannot be told, and whoever needs it must ask for itself.
@@ -74,5 +83,25 @@ impl Probes {
             }
             questions = rest;
         }
+    }
+}
+
+fn until_next(elapsed: Duration, every: Duration) -> Duration {
+    let into = elapsed.as_nanos().checked_rem(every.as_nanos());
+    let into = into.and_then(|nanos| u64::try_from(nanos).ok());
+    every.saturating_sub(Duration::from_nanos(into.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_meet_however_long_each_took() {
+        let (second, every) = (Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(until_next(second * 0, every), every);
+        assert_eq!(until_next(second * 31, every), second * 29);
+        assert_eq!(until_next(second * 89, every), second);
+        assert_eq!(until_next(second, Duration::ZERO), Duration::ZERO);
     }
 }
