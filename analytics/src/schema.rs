@@ -47,6 +47,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/repository_status.sql"),
     include_str!("../views/backfill_chunk_progress.sql"),
     include_str!("../views/backfill_status.sql"),
+    include_str!("../views/backfill_errors.sql"),
     include_str!("../views/backfill_candidates.sql"),
 ];
 

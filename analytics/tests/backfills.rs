@@ -216,3 +216,53 @@ fn a_repository_needs_a_backfill_when_much_is_missing_and_none_is_under_way() {
         assert!(candidates(101, 0, Some(status)).is_empty(), "{status:?}");
     }
 }
+
+#[test]
+fn what_went_wrong_is_summed_up_for_each() {
+    let mut database = Database::in_memory().unwrap();
+    let before = report(5, |state| {
+        state.scan = "backfill-all-0".into();
+        state.started_at = at(-100);
+        state.status = BackfillStatus::Replaced;
+    });
+    let now = report(60, |state| {
+        state.consecutive_errors = 3;
+        let retried = Chunk {
+            retries: 2,
+            ..chunk(0, ChunkStatus::Completed, &[1])
+        };
+        state.chunks = vec![
+            retried,
+            chunk(1, ChunkStatus::Failed, &[2]),
+            chunk(2, ChunkStatus::Completed, &[3]),
+        ];
+    });
+    let good = changeset(ChangesetKind::New, &pull_request(7, 1), at(20));
+    let records = vec![
+        before,
+        now,
+        quarantined(6, -50),
+        // One was fetched since, the other was not.
+        quarantined(7, 11),
+        quarantined(8, 12),
+        Record::Changeset(good),
+    ];
+    land(&mut database, 1, records);
+    let shown = "SELECT backfill, status, total, critical, warnings, codes
+                 FROM backfill_errors ORDER BY started_at";
+    assert_eq!(
+        rows(&database, shown),
+        [
+            r#"["backfill-all-0","replaced",1,1,0,"1 answer-empty"]"#,
+            r#"["backfill-all-1","active",5,2,3,"2 answer-empty, 1 chunk-failed, 1 chunk-retried, 1 walk-broken-off"]"#
+        ]
+    );
+    let fine = report(70, |state| {
+        state.scan = "backfill-all-2".into();
+        state.started_at = at(65);
+    });
+    land(&mut database, 9, vec![fine]);
+    let none = "SELECT total, critical, warnings, codes FROM backfill_errors
+                WHERE backfill = 'backfill-all-2'";
+    assert_eq!(rows(&database, none), ["[0,0,0,null]"]);
+}

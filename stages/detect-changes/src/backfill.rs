@@ -356,7 +356,7 @@ impl Detector {
         let mut glanced = tokio::time::Instant::now();
         while !self.shutdown.is_cancelled() {
             self.sleep(LOOK).await;
-            if let Err(error) = self.look().await {
+            if let Err(error) = self.look_after_chunks().await {
                 tracing::debug!(repository = %self.repository, "backfill: {error}");
             }
             if glanced.elapsed() < self.config.backfill_every.min(Duration::from_secs(60)) {
@@ -370,7 +370,7 @@ impl Detector {
     }
 
     /// Finds out which chunks are done with, and asks again for what was lost of others.
-    async fn look(&self) -> Result<(), WalkError> {
+    async fn look_after_chunks(&self) -> Result<(), WalkError> {
         let Some(state) = self.backfill_state().await? else {
             return Ok(());
         };

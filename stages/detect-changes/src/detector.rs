@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,12 +13,20 @@ use prmirror_kit::{
 };
 use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
-use prmirror_proto::subjects::{BUCKET_BACKFILLS, BUCKET_WATERMARKS};
+use prmirror_proto::state::{BackfillState, BackfillStatus};
+use prmirror_proto::subjects::{BUCKET_BACKFILLS, BUCKET_PROBES, BUCKET_WATERMARKS};
 use prmirror_proto::{KeyData, RepositoryName};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::listed::Listed;
+use crate::open::Open;
+use crate::pace::Looks;
+use crate::poll::Quiet;
+use crate::probes::Probes;
+use crate::routing::{Route, Router, Sign, between};
 use crate::service;
+use crate::spacing::Spacing;
 use crate::turns::Turns;
 use crate::webhook::Heads;
 
@@ -61,12 +70,18 @@ impl WalkError {
             Self::Shutdown => Duration::ZERO,
         }
     }
+
+    /// Whether GitHub did not like the question itself: a cursor, for one.
+    pub(crate) fn is_about_the_question(&self) -> bool {
+        matches!(self, Self::GitHub(Error::Graphql(_) | Error::Query(_)))
+    }
 }
 
 /// A way to pass over a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Walk {
     Poll,
+    Look,
     Sweep(InventoryScope),
     Backfill,
 }
@@ -79,9 +94,11 @@ pub(crate) enum Walk {
 pub async fn watch(setup: &Setup, client: &Client) -> Result<Heads, KvError> {
     let heads = Heads::open(&setup.bus).await?;
     let turns = Turns::new(setup.pipeline.detect.backfill_parallel);
+    let repositories = &setup.pipeline.repositories;
+    let probes = Probes::new(client, repositories.len(), setup.pipeline.detect.poll);
     let mut detectors = Vec::new();
-    for repository in &setup.pipeline.repositories {
-        detectors.push(Detector::open(setup, client, repository, &turns, &heads).await?);
+    for repository in repositories {
+        detectors.push(Detector::open(setup, client, repository, &turns, &heads, &probes).await?);
     }
     for detector in &detectors {
         detector.clone().spawn(setup);
@@ -98,8 +115,16 @@ pub(crate) struct Detector {
     pub(crate) bus: Bus,
     pub(crate) watermarks: Kv,
     pub(crate) backfills: Kv,
+    /// Where sweeps and refetches stand.
+    pub(crate) state: Kv,
     pub(crate) listed: Listed,
     pub(crate) heads: Heads,
+    pub(crate) probes: Probes,
+    pub(crate) quiet: Quiet,
+    pub(crate) open: Open,
+    pub(crate) looks: Looks,
+    router: Router,
+    spacing: Spacing,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
     /// Points of each hour that are left alone.
@@ -111,6 +136,8 @@ pub(crate) struct Detector {
     pub(crate) nudge: Arc<Notify>,
     /// Backfills that were walked to their end.
     pub(crate) walks: watch::Sender<u32>,
+    /// Whether the sweep of everything is wanted at once.
+    pub(crate) in_haste: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -121,41 +148,60 @@ impl Detector {
         repository: &Repository,
         turns: &Turns,
         heads: &Heads,
+        probes: &Probes,
     ) -> Result<Self, KvError> {
+        let pipeline = &setup.pipeline;
         Ok(Self {
             client: client.clone(),
             bus: setup.bus.clone(),
             watermarks: setup.bus.kv(BUCKET_WATERMARKS).await?,
             backfills: setup.bus.kv(BUCKET_BACKFILLS).await?,
+            state: setup.bus.kv(BUCKET_PROBES).await?,
             listed: Listed::default(),
             heads: heads.clone(),
-            config: setup.pipeline.detect.clone(),
-            page_size: setup.pipeline.github.page_size.clamp(1, 100),
-            floor: setup.pipeline.github.floor,
+            probes: probes.clone(),
+            quiet: Quiet::default(),
+            open: Open::default(),
+            looks: Looks::new(pipeline.detect.look_most),
+            router: Router::new(pipeline),
+            spacing: Spacing::new(pipeline.routing.min_interval),
+            config: pipeline.detect.clone(),
+            page_size: pipeline.github.page_size.clamp(1, 100),
+            floor: pipeline.github.floor,
             repository: repository.name.clone(),
             priority: repository.priority,
             turns: turns.clone(),
             nudge: Arc::default(),
             walks: watch::Sender::new(0),
+            in_haste: Arc::default(),
             shutdown: setup.shutdown.clone(),
         })
     }
 
     /// Starts the walks.
     fn spawn(self, setup: &Setup) {
-        let (poll, open) = (self.clone(), self.clone());
-        let (sweep, chunks) = (self.clone(), self.clone());
+        let (poll, looks, open) = (self.clone(), self.clone(), self.clone());
+        let (sweep, refetch, chunks) = (self.clone(), self.clone(), self.clone());
         setup.spawn("poll", async move {
-            poll.repeat(Walk::Poll, poll.config.poll).await;
+            let every = || poll.probes.until_next(poll.config.poll);
+            poll.repeat(Walk::Poll, every).await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("looks", async move {
+            looks.repeat(Walk::Look, || looks.looks_every()).await;
             Ok::<(), String>(())
         });
         setup.spawn("open sweep", async move {
-            let walk = Walk::Sweep(InventoryScope::Open);
-            open.repeat(walk, open.config.sweep_open).await;
+            let every = || open.config.sweep_list.saturating_mul(open.looks.thrift());
+            open.repeat(Walk::Sweep(InventoryScope::Open), every).await;
             Ok::<(), String>(())
         });
         setup.spawn("sweep", async move {
             sweep.sweep_after_backfills().await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("refetch", async move {
+            refetch.refetch().await;
             Ok::<(), String>(())
         });
         setup.spawn("chunks", async move {
@@ -174,35 +220,16 @@ impl Detector {
         });
     }
 
-    /// The first sweep of everything comes right after the backfill: it is the independent look that
-    /// the backfill is checked with.
-    async fn sweep_after_backfills(&self) {
-        let mut walks = self.walks.subscribe();
-        tokio::select! {
-            // It cannot fail: the sender is here.
-            _ = walks.wait_for(|walks| *walks > 0) => {}
-            () = self.shutdown.cancelled() => {}
-        }
-        while !self.shutdown.is_cancelled() {
-            walks.mark_unchanged();
-            self.until_done(Walk::Sweep(InventoryScope::All)).await;
-            tokio::select! {
-                () = self.sleep(self.config.sweep_all) => {}
-                _ = walks.changed() => {}
-            }
-        }
-    }
-
     /// Does a walk again and again, `every` so often, and sooner after a failure.
-    async fn repeat(&self, walk: Walk, every: Duration) {
+    async fn repeat(&self, walk: Walk, every: impl Fn() -> Duration) {
         while !self.shutdown.is_cancelled() {
             self.until_done(walk).await;
-            self.sleep(every).await;
+            self.sleep(every()).await;
         }
     }
 
     /// Does a walk until it succeeds.
-    async fn until_done(&self, walk: Walk) {
+    pub(crate) async fn until_done(&self, walk: Walk) {
         let mut failures = 0_u32;
         while !self.shutdown.is_cancelled() {
             // Every page is durable by itself, so a shutdown may cut a walk anywhere.
@@ -233,6 +260,7 @@ impl Detector {
     async fn walk(&self, walk: Walk) -> Result<(), WalkError> {
         match walk {
             Walk::Poll => self.poll().await,
+            Walk::Look => self.look().await,
             Walk::Sweep(scope) => self.sweep(scope).await,
             Walk::Backfill => self.backfill().await,
         }
@@ -262,7 +290,11 @@ impl Detector {
     }
 
     /// Publishes change requests and waits for the broker to hold them.
-    pub(crate) async fn request(&self, requests: Vec<ChangeRequest>) -> Result<(), WalkError> {
+    pub(crate) async fn request(&self, mut requests: Vec<ChangeRequest>) -> Result<(), WalkError> {
+        let now = Timestamp::now();
+        for request in &mut requests {
+            self.spacing.space(request, now);
+        }
         let outgoing = requests
             .iter()
             .map(Outgoing::new)
@@ -271,14 +303,66 @@ impl Detector {
         Ok(())
     }
 
-    /// Publishes a page of what was seen, and notes its heads.
+    /// Publishes a page of what was seen, notes its heads, and remembers what was open on it.
     pub(crate) async fn record(&self, page: &InventoryPage) -> Result<(), WalkError> {
         self.heads.note_page(&self.repository, &page.entries).await;
         self.bus.publish(Outgoing::new(page)?, None).await?;
+        match page.scope {
+            InventoryScope::All | InventoryScope::Recent => self.open.told(page.total_count),
+            InventoryScope::Open => {}
+        }
+        let pace = self.looks.pace(&self.config, self.priority);
+        self.open.recorded(&page.entries, &pace, Instant::now());
         Ok(())
     }
 
+    /// Whether a backfill walks over the repository.
+    pub(crate) async fn is_under_backfill(&self) -> Result<bool, WalkError> {
+        let state = self.backfill_state().await?;
+        Ok(state.as_ref().is_some_and(is_walking))
+    }
+
+    /// The queue that a sign goes to; none when a backfill brings what it is about.
+    pub(crate) fn lane(
+        &self,
+        seen: &KeyData,
+        source: Source,
+        together: &Together,
+        urgent: bool,
+    ) -> Option<Lane> {
+        let newest = together.newest.unwrap_or(seen.updated_at);
+        let age = between(seen.updated_at, newest);
+        let route = self.router.route(&Sign {
+            repository: &self.repository,
+            number: seen.number,
+            source,
+            age,
+            together: together.count,
+            range: age,
+            under_backfill: together.under_backfill,
+            urgent,
+        });
+        match route {
+            Route::To(lane) => Some(lane),
+            Route::Skip => None,
+        }
+    }
+
+    /// Requests for what was seen, but for what is left to a backfill.
     pub(crate) fn noticed(
+        &self,
+        seen: &[&KeyData],
+        source: Source,
+        together: &Together,
+    ) -> Vec<ChangeRequest> {
+        let noticed = seen.iter().filter_map(|seen| {
+            let lane = self.lane(seen, source, together, false)?;
+            Some(self.sign(seen, source, lane, "seen"))
+        });
+        noticed.collect()
+    }
+
+    pub(crate) fn sign(
         &self,
         seen: &KeyData,
         source: Source,
@@ -299,6 +383,28 @@ impl Detector {
             seen: Some(seen.clone()),
         }
     }
+}
+
+/// What is handed on together.
+pub(crate) struct Together {
+    /// The newest change of the repository that is known.
+    pub(crate) newest: Option<Timestamp>,
+    /// How many there are.
+    pub(crate) count: u64,
+    /// Whether a backfill walks over the repository.
+    pub(crate) under_backfill: bool,
+}
+
+/// Whether a backfill has still pull requests to hand on, and will.
+pub(crate) fn is_walking(state: &BackfillState) -> bool {
+    let goes_on = match state.status {
+        BackfillStatus::Active | BackfillStatus::RateLimitLow => true,
+        BackfillStatus::Paused
+        | BackfillStatus::Completed
+        | BackfillStatus::Failed
+        | BackfillStatus::Replaced => false,
+    };
+    goes_on && !state.is_walked()
 }
 
 /// A scan: a walk whose pages belong together.

@@ -14,7 +14,7 @@ fn main() -> std::process::ExitCode {
             Receiver::start(&setup, &refresher).await?;
             setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
             let heads = detect_changes::watch(&setup, &client).await?;
-            anyhow::Ok(DetectChanges::new(&setup, client, heads))
+            anyhow::Ok(DetectChanges::open(&setup, client, heads).await?)
         },
     )
 }

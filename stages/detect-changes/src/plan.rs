@@ -12,8 +12,11 @@ const POINTS_A_PULL_REQUEST: f64 = 0.1;
 /// Seconds for a pull request, when nothing was measured yet.
 const SECONDS_A_PULL_REQUEST: f64 = 0.2;
 
-/// Points for a page of key data of up to 100.
-const POINTS_A_PAGE: u64 = 2;
+/// Points for a page of key data: a request for the page, one for the labels and one for the checks of
+/// each pull request; a hundred are a point, rounded to the nearest.
+fn points_a_page(page: u64) -> u64 {
+    ((1 + 2 * page + 50) / 100).max(1)
+}
 
 /// Points of a token's hour, when GitHub has not said.
 const POINTS_AN_HOUR: u64 = 5_000;
@@ -33,11 +36,12 @@ pub(crate) fn plan(
         .max_chunks
         .map_or(all, |most| all.min(u64::from(most.max(1))));
     let pull_requests = total.min(chunks.saturating_mul(u64::from(size)));
-    let pages = pull_requests.div_ceil(u64::from(page.clamp(1, 100)));
+    let page = u64::from(page.clamp(1, 100));
+    let pages = pull_requests.div_ceil(page);
     let (points_each, seconds_each) = measured
         .per_pull_request
         .unwrap_or((POINTS_A_PULL_REQUEST, SECONDS_A_PULL_REQUEST));
-    let points = (pull_requests as f64 * points_each).ceil() as u64 + pages * POINTS_A_PAGE;
+    let points = (pull_requests as f64 * points_each).ceil() as u64 + pages * points_a_page(page);
     let an_hour = measured.points_limit.unwrap_or(POINTS_AN_HOUR);
     let an_hour = an_hour.saturating_sub(floor).max(1);
     let left = measured
@@ -78,6 +82,11 @@ mod tests {
         );
         assert_eq!((usual.points, usual.measured), (3_600, false));
         assert_eq!(usual.seconds, 6_300);
+    }
+
+    #[test]
+    fn a_page_of_74_is_a_point() {
+        assert_eq!([1, 10, 74, 75, 100].map(points_a_page), [1, 1, 1, 2, 2]);
     }
 
     #[test]

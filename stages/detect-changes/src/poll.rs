@@ -1,16 +1,19 @@
 //! The poll: the list by `updatedAt`, newest first, down to a durable watermark.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::KeyDataQuery;
+use prmirror_github::{KeyDataPage, KeyDataQuery};
 use prmirror_kit::KvError;
 use prmirror_proto::KeyData;
-use prmirror_proto::messages::{InventoryScope, Lane, Source};
+use prmirror_proto::messages::{InventoryScope, Source};
 use prmirror_proto::subjects::repository_key;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::detector::{Detector, Scan, WalkError};
+use crate::detector::{Detector, Scan, Together, WalkError};
 
 /// How far the poll has come. Everything that changed before it was handed to the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,26 @@ pub struct Watermark {
     /// What was handed on within the overlap, by number: the digest of what was seen. It is read
     /// again with every poll, and needs no second fetch.
     pub seen: BTreeMap<u64, String>,
+    /// A walk down to it that is under way: it goes on from there, whatever ended the process or GitHub's
+    /// patience meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub walk: Option<LongWalk>,
+}
+
+/// A walk of more than one page: what is above the cursor was handed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LongWalk {
+    /// GitHub's cursor of the next page: a place in the order by `updatedAt`, which stays what it is
+    /// when rows move to the top.
+    pub cursor: Option<String>,
+    /// The newest `updatedAt` that was met: the watermark, when the walk has come down to it.
+    pub newest: Option<Timestamp>,
+    /// What the watermark will have seen then.
+    pub seen: BTreeMap<u64, String>,
+    /// Pages that were read.
+    pub pages: u32,
+    /// Pull requests that were handed on.
+    pub handed_on: u64,
 }
 
 impl Watermark {
@@ -28,26 +51,48 @@ impl Watermark {
         self.seen.get(&entry.number) != Some(&entry.fingerprint())
     }
 
-    /// The watermark after all of `entries` were handed on.
-    fn advanced(&self, entries: &[KeyData], overlap: SignedDuration) -> Self {
-        let newest = entries.iter().map(|e| e.updated_at).max();
-        let updated_at = newest.unwrap_or(self.updated_at).max(self.updated_at);
-        let horizon = updated_at.saturating_sub(overlap);
-        let seen = entries
-            .iter()
-            .filter(|entry| {
-                horizon
-                    .as_ref()
-                    .is_ok_and(|horizon| entry.updated_at >= *horizon)
-            })
-            .map(|entry| (entry.number, entry.fingerprint()))
-            .collect();
-        Self { updated_at, seen }
+    /// The watermark that a walk came down to.
+    fn advanced(&self, walk: LongWalk) -> Self {
+        Self {
+            updated_at: walk.newest.unwrap_or(self.updated_at).max(self.updated_at),
+            seen: walk.seen,
+            walk: None,
+        }
+    }
+
+    /// Whether a repository whose newest change is this has none that a poll must hand on.
+    fn covers(&self, newest: Option<(u64, Timestamp)>) -> bool {
+        newest.is_none_or(|(number, at)| {
+            at < self.updated_at || (at == self.updated_at && self.seen.contains_key(&number))
+        })
     }
 }
 
+impl LongWalk {
+    /// Entries were handed on.
+    fn met(&mut self, entries: &[KeyData], overlap: SignedDuration) {
+        self.newest = self.newest.max(entries.iter().map(|e| e.updated_at).max());
+        let horizon = self.newest.and_then(|at| at.checked_sub(overlap).ok());
+        let fresh = entries
+            .iter()
+            .filter(|entry| horizon <= Some(entry.updated_at));
+        self.seen
+            .extend(fresh.map(|entry| (entry.number, entry.fingerprint())));
+    }
+}
+
+/// A watermark as it is stored.
+struct Stored {
+    watermark: Watermark,
+    revision: u64,
+}
+
 impl Detector {
-    /// Reads the list down to the watermark and hands on what is news.
+    /// Hands on what changed since the watermark.
+    ///
+    /// A probe that many repositories share tells whether there is anything; it is believed when the
+    /// list was quiet for as long as the overlap, for a list can lag, and seconds hold more than one
+    /// change. Otherwise the list is read down to the watermark.
     ///
     /// Rows move to the top while the list is read, and a row that moves from behind the cursor to
     /// the front of it is not seen: after a walk of more than one page the list is read again from
@@ -59,90 +104,151 @@ impl Detector {
         let Some(stored) = self.watermarks.get::<Watermark>(&key).await? else {
             return self.first_watermark(&key, overlap).await;
         };
-        let mut revision = stored.revision;
-        let mut watermark = stored.value;
-        loop {
-            let (entries, pages) = self.walk_down(&watermark, overlap).await?;
-            let next = watermark.advanced(&entries, overlap);
-            if next != watermark {
-                revision = self.watermarks.update(&key, &next, revision).await?;
-                watermark = next;
-            }
-            if pages <= 1 {
+        let mut stored = Stored {
+            watermark: stored.value,
+            revision: stored.revision,
+        };
+        if stored.watermark.walk.is_none()
+            && self.quiet.is_quiet(Instant::now())
+            && let Some(probed) = self.probes.ask(&self.repository).await
+        {
+            self.open.told(probed.total_count);
+            if stored.watermark.covers(probed.newest) {
                 return Ok(());
             }
         }
+        while self.walk_down(&mut stored, overlap).await? > 1 {}
+        Ok(())
     }
 
     /// The first poll only remembers where it stands: what is older is the backfill's.
     async fn first_watermark(&self, key: &str, overlap: SignedDuration) -> Result<(), WalkError> {
-        let page = self
-            .client
-            .key_data(
-                &self.repository,
-                KeyDataQuery::Updated,
-                self.page_size,
-                None,
-            )
-            .await?;
+        let page = self.recently_changed(None).await?;
+        let mut walk = LongWalk::default();
+        walk.met(&page.entries, overlap);
         let nothing = Watermark {
             updated_at: Timestamp::UNIX_EPOCH,
             seen: BTreeMap::new(),
+            walk: None,
         };
-        let first = nothing.advanced(&page.entries, overlap);
-        match self.watermarks.create(key, &first).await {
+        match self.watermarks.create(key, &nothing.advanced(walk)).await {
             // The poll and the backfill may both be the first; either's watermark will do.
             Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
+    async fn recently_changed(&self, after: Option<&str>) -> Result<KeyDataPage, WalkError> {
+        let query = KeyDataQuery::Updated;
+        let page = self
+            .client
+            .key_data(&self.repository, query, self.page_size, after)
+            .await?;
+        self.open.told(page.total_count);
+        Ok(page)
+    }
+
+    async fn store(&self, stored: &mut Stored, watermark: Watermark) -> Result<(), WalkError> {
+        if watermark != stored.watermark {
+            let key = repository_key(&self.repository);
+            stored.revision = self
+                .watermarks
+                .update(&key, &watermark, stored.revision)
+                .await?;
+            stored.watermark = watermark;
+        }
+        Ok(())
+    }
+
+    /// Reads the list down to the watermark, from where a walk before this one was broken off, and
+    /// returns how many pages that took.
     async fn walk_down(
         &self,
-        watermark: &Watermark,
+        stored: &mut Stored,
         overlap: SignedDuration,
-    ) -> Result<(Vec<KeyData>, u32), WalkError> {
-        let horizon = watermark
-            .updated_at
-            .checked_sub(overlap)
-            .unwrap_or(Timestamp::MIN);
+    ) -> Result<u32, WalkError> {
+        let horizon = stored.watermark.updated_at;
+        let horizon = horizon.checked_sub(overlap).unwrap_or(Timestamp::MIN);
+        let mut walk = stored.watermark.walk.clone().unwrap_or_default();
+        let mut resumed = walk.cursor.is_some();
         let scan = Scan::begin(Source::Poll, InventoryScope::Recent);
-        let mut entries: Vec<KeyData> = Vec::new();
-        let mut after: Option<String> = None;
-        let mut pages = 0;
-        loop {
-            // While nothing happens the first page need not be long: one row tells.
-            let page = self
-                .client
-                .key_data(
-                    &self.repository,
-                    KeyDataQuery::Updated,
-                    self.page_size,
-                    after.as_deref(),
-                )
-                .await?;
-            after.clone_from(&page.next);
-            let reached = page.entries.iter().any(|e| e.updated_at < horizon) || after.is_none();
-            let mut page = scan.page(&self.repository, pages, reached, page);
+        let mut under_backfill = None;
+        for number in 0.. {
+            let page = match self.recently_changed(walk.cursor.as_deref()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    if resumed && error.is_about_the_question() {
+                        // GitHub may not know the cursor any more.
+                        let watermark = stored.watermark.clone();
+                        let anew = Watermark {
+                            walk: None,
+                            ..watermark
+                        };
+                        self.store(stored, anew).await?;
+                    }
+                    return Err(error);
+                }
+            };
+            resumed = false;
+            let next = page.next.clone();
+            let reached = page.entries.iter().any(|e| e.updated_at < horizon) || next.is_none();
+            let mut page = scan.page(&self.repository, number, reached, page);
             page.entries.retain(|entry| entry.updated_at >= horizon);
-            let news: Vec<&KeyData> = page
-                .entries
-                .iter()
-                .filter(|entry| watermark.is_news(entry))
-                .collect();
+            walk.met(&page.entries, overlap);
+            let watermark = &stored.watermark;
+            let news = page.entries.iter().filter(|entry| watermark.is_news(entry));
+            let news: Vec<&KeyData> = news.collect();
             if !news.is_empty() {
-                let requests = news
-                    .into_iter()
-                    .map(|entry| self.noticed(entry, Source::Poll, Lane::Realtime, "seen"))
-                    .collect();
-                self.request(requests).await?;
+                let under_backfill = match under_backfill {
+                    Some(known) => known,
+                    None => *under_backfill.insert(self.is_under_backfill().await?),
+                };
+                walk.handed_on += news.len() as u64;
+                let range = Together {
+                    newest: walk.newest,
+                    count: walk.handed_on,
+                    under_backfill,
+                };
+                self.request(self.noticed(&news, Source::Poll, &range))
+                    .await?;
                 self.record(&page).await?;
             }
-            entries.append(&mut page.entries);
-            pages += 1;
+            walk.pages += 1;
             if reached {
-                return Ok((entries, pages));
+                let pages = walk.pages;
+                let advanced = stored.watermark.advanced(walk);
+                let moved = advanced != stored.watermark;
+                self.store(stored, advanced).await?;
+                self.quiet
+                    .polled(moved, self.config.overlap, Instant::now());
+                return Ok(pages);
             }
+            walk.cursor = next;
+            // A process that ends here goes on here.
+            let walk = Some(walk.clone());
+            let watermark = stored.watermark.clone();
+            self.store(stored, Watermark { walk, ..watermark }).await?;
+        }
+        Ok(walk.pages)
+    }
+}
+
+/// Since when the list brings nothing new. Lost at a restart: the list is read then.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Quiet(Arc<Mutex<Option<Instant>>>);
+
+impl Quiet {
+    fn is_quiet(&self, now: Instant) -> bool {
+        let from = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        from.is_some_and(|from| from <= now)
+    }
+
+    fn polled(&self, news: bool, overlap: Duration, now: Instant) {
+        let mut from = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if news {
+            *from = Some(now + overlap);
+        } else {
+            from.get_or_insert(now);
         }
     }
 }
@@ -169,14 +275,28 @@ mod tests {
         }
     }
 
+    fn watermark(second: i64) -> Watermark {
+        Watermark {
+            updated_at: Timestamp::from_second(second).unwrap(),
+            seen: BTreeMap::new(),
+            walk: None,
+        }
+    }
+
+    fn advanced(watermark: &Watermark, pages: &[&[KeyData]]) -> Watermark {
+        let mut walk = LongWalk::default();
+        for page in pages {
+            walk.met(page, SignedDuration::from_secs(60));
+        }
+        watermark.advanced(walk)
+    }
+
     #[test]
     fn what_is_in_the_overlap_is_handed_on_once() {
-        let watermark = Watermark {
-            updated_at: Timestamp::UNIX_EPOCH,
-            seen: BTreeMap::new(),
-        };
-        let entries = [entry(3, 300), entry(2, 290), entry(1, 100)];
-        let next = watermark.advanced(&entries, SignedDuration::from_secs(60));
+        let next = advanced(
+            &watermark(0),
+            &[&[entry(3, 300), entry(2, 290)], &[entry(1, 100)]],
+        );
         assert_eq!(next.updated_at.as_second(), 300);
         assert_eq!(next.seen.keys().copied().collect::<Vec<_>>(), [2, 3]);
         assert!(!next.is_news(&entry(3, 300)));
@@ -191,13 +311,39 @@ mod tests {
 
     #[test]
     fn an_empty_walk_moves_nothing_back() {
-        let watermark = Watermark {
-            updated_at: Timestamp::from_second(9).unwrap(),
-            seen: BTreeMap::new(),
-        };
-        assert_eq!(
-            watermark.advanced(&[], SignedDuration::from_secs(60)),
-            watermark
-        );
+        assert_eq!(advanced(&watermark(9), &[]), watermark(9));
+    }
+
+    #[test]
+    fn a_probe_is_believed_of_what_was_seen() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let known = advanced(&watermark(0), &[&[entry(3, 300), entry(2, 290)]]);
+        assert!(known.covers(None));
+        assert!(known.covers(Some((3, at(300)))));
+        assert!(known.covers(Some((2, at(299)))), "a list may lag behind");
+        assert!(!known.covers(Some((4, at(300)))), "in the same second");
+        assert!(!known.covers(Some((3, at(301)))));
+    }
+
+    #[test]
+    fn a_list_is_quiet_when_nothing_came_for_as_long_as_the_overlap() {
+        let (quiet, overlap) = (Quiet::default(), Duration::from_secs(120));
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        assert!(!quiet.is_quiet(at(0)), "nobody knows");
+        quiet.polled(false, overlap, at(0));
+        assert!(quiet.is_quiet(at(0)));
+        quiet.polled(true, overlap, at(10));
+        quiet.polled(false, overlap, at(40));
+        assert!(!quiet.is_quiet(at(129)));
+        assert!(quiet.is_quiet(at(130)));
+    }
+
+    #[test]
+    fn a_watermark_of_an_older_build_is_read() {
+        let old = r#"{"updated_at":"2026-01-01T00:00:00Z","seen":{"7":"x"}}"#;
+        let watermark: Watermark = serde_json::from_str(old).unwrap();
+        assert_eq!(watermark.walk, None);
+        assert_eq!(serde_json::to_string(&watermark).unwrap(), old);
     }
 }

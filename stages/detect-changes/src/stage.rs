@@ -1,24 +1,28 @@
 //! The part of detect-changes that consumes messages: webhooks and findings.
 
 use prmirror_github::Client;
-use prmirror_kit::{Delivery, Input, Outcome, Setup, Stage};
+use prmirror_kit::{Delivery, Input, KvError, Outcome, Setup, Stage};
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 
-use crate::findings;
+use crate::findings::Findings;
 use crate::webhook::{Heads, Webhooks};
 
 /// Reads what others noticed.
 pub struct DetectChanges {
+    findings: Findings,
     webhooks: Webhooks,
 }
 
 impl DetectChanges {
     /// The stage of this deployment.
-    #[must_use]
-    pub fn new(setup: &Setup, client: Client, heads: Heads) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the broker's buckets cannot be opened.
+    pub async fn open(setup: &Setup, client: Client, heads: Heads) -> Result<Self, KvError> {
+        Ok(Self {
+            findings: Findings::open(setup).await?,
             webhooks: Webhooks::new(setup, client, heads),
-        }
+        })
     }
 }
 
@@ -26,14 +30,14 @@ impl Stage for DetectChanges {
     const NAME: &'static str = "detect-changes";
 
     fn inputs(&self) -> Vec<Input> {
-        vec![findings::input(Self::NAME), Webhooks::input()]
+        vec![Findings::input(Self::NAME), Webhooks::input()]
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
         // The deliveries of one batch come from one input.
         match batch.first() {
             Some(first) if first.stream == STREAM_WEBHOOKS => self.webhooks.handle(batch).await,
-            Some(_) | None => batch.iter().map(findings::outcome).collect(),
+            Some(_) | None => self.findings.handle(batch).await,
         }
     }
 }

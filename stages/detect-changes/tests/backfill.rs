@@ -137,6 +137,7 @@ impl World {
         };
         let detect = &mut pipeline.detect;
         (detect.poll, detect.sweep_open, detect.sweep_all) = (HOUR, HOUR, HOUR);
+        (detect.sweep_list, detect.unsettled) = (HOUR, HOUR);
         detect.backfill_page = 10;
         Self {
             sim,
@@ -355,9 +356,9 @@ async fn a_pause_holds_until_it_is_resumed() {
     assert_eq!(paused.reason.as_deref(), Some("for a test"));
     let mut taken = world.take().await;
     // What was in hand at the pause is finished; then nothing more comes, however often one looks.
-    let polls = world.asked("PullRequestsUpdated");
+    let polls = world.asked("RepositoriesProbed");
     eventually("time for many steps has passed", || async {
-        (world.asked("PullRequestsUpdated") >= polls + 40).then_some(())
+        (world.asked("RepositoriesProbed") >= polls + 40).then_some(())
     })
     .await;
     taken.extend(world.take().await);
@@ -515,7 +516,7 @@ async fn a_dry_run_sends_nothing_but_the_probe() {
         panic!("{answer:?}");
     };
     assert_eq!((plan.total, plan.pull_requests), (60, 21));
-    assert_eq!((plan.chunk_size, plan.chunks, plan.points), (7, 3, 9));
+    assert_eq!((plan.chunk_size, plan.chunks, plan.points), (7, 3, 6));
     assert!(!plan.measured);
     let stats = world.sim.stats();
     assert_eq!((stats.requests, stats.points), (requests + 1, points + 1));

@@ -43,7 +43,7 @@ async fn stage(setup: &Setup) -> DetectChanges {
     };
     let (bus, shutdown) = (&setup.bus, setup.shutdown.clone());
     let setup = Setup::new(bus, context, setup.data.clone(), shutdown);
-    DetectChanges::new(&setup, client, heads)
+    DetectChanges::open(&setup, client, heads).await.unwrap()
 }
 
 struct Findings;

@@ -267,7 +267,7 @@ const fn fragment(connection: Connection) -> &'static str {
 }
 
 /// A text as GraphQL writes it, which is as JSON does.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -21,6 +21,13 @@ use crate::token::Token;
 /// GitHub does not accept a token: others are asked for so long before it is tried again.
 const SHUNNED: Duration = Duration::from_secs(60);
 
+/// Operations of no lane that look for what changed just now; all others of none can wait.
+const REALTIME: [&str; 3] = [
+    "PullRequestsUpdated",
+    crate::probe::OPERATION,
+    crate::look::KEY_DATA,
+];
+
 /// Where and how GitHub is asked with one token that no other process uses.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
@@ -131,7 +138,7 @@ impl Purpose<'_> {
         match self.lane {
             Some(Lane::Realtime) => Urgency::Realtime,
             // Looking for what changed just now.
-            None if self.operation == "PullRequestsUpdated" => Urgency::Realtime,
+            None if REALTIME.contains(&self.operation) => Urgency::Realtime,
             Some(Lane::Bulk) | None => Urgency::Bulk,
         }
     }

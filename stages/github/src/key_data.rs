@@ -50,7 +50,8 @@ pub struct KeyDataPage {
 }
 
 impl Client {
-    /// Reads a page of up to 100 pull requests' key data: 2 points.
+    /// Reads a page of up to 100 pull requests' key data: one point up to [`crate::KEY_DATA_PAGE`], two
+    /// beyond.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the repository does not exist; the others as they come.

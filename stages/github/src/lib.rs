@@ -4,8 +4,9 @@
 //!   came, what it cost, or an [`Error`] that says what to do about it.
 //! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
 //!   [`Client::pull_requests`] asks on until every list is at its end.
-//! - [`Client::key_data`] reads a page of key data; [`Client::pull_requests_of_commit`] finds whose head
-//!   a commit is.
+//! - [`Client::key_data`] reads a page of key data; [`Client::look`] and [`Client::key_data_by_id`] ask
+//!   about pull requests that are known; [`Client::probe`] asks many repositories for their newest change;
+//!   [`Client::pull_requests_of_commit`] finds whose head a commit is.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -26,6 +27,8 @@ mod credential;
 mod documents;
 mod error;
 mod key_data;
+mod look;
+mod probe;
 mod pull_requests;
 mod token;
 pub mod wire;
@@ -40,5 +43,7 @@ pub use convert::{Converted, Fault, key_data_of, pull_request_of};
 pub use credential::Credential;
 pub use error::{Class, Error};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
+pub use look::{KEY_DATA_PAGE, Look, LookAt, NODES, Seen};
+pub use probe::{PROBED_AT_ONCE, Probed};
 pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
 pub use token::Token;

@@ -1,19 +1,23 @@
 //! `backfill`: starts, pauses and shows the walks over whole repositories.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jiff::{SignedDuration, Timestamp};
+use prmirror_kit::Bus;
 use prmirror_proto::RepositoryName;
 use prmirror_proto::requests::{
     BackfillAction, BackfillAnswer, BackfillOptions, BackfillPlan, BackfillRequest, BackfillView,
-    SUBJECT_BACKFILL,
+    SUBJECT_BACKFILL, SUBJECT_SQL, SqlRequest,
 };
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
 
+use serde::{Deserialize, Serialize};
+
 use crate::arguments::{EXIT_COMPLETE, Place};
-use crate::ask::{ask_stage, connect};
+use crate::ask::{ask, ask_stage, connect};
 
 /// What `backfill` does.
 #[derive(Debug, Subcommand)]
@@ -107,21 +111,80 @@ pub(crate) async fn backfill(command: BackfillCommand) -> anyhow::Result<u8> {
     })?;
     let answer: BackfillAnswer =
         ask_stage(&bus, "detect-changes", SUBJECT_BACKFILL, request).await?;
+    let errors = errors(&bus).await;
     if common.json {
-        println!("{}", serde_json::to_string_pretty(&answer)?);
+        let mut told = serde_json::to_value(&answer)?;
+        if let Some(told) = told.as_object_mut() {
+            told.insert("errors".to_owned(), serde_json::to_value(&errors)?);
+        }
+        println!("{}", serde_json::to_string_pretty(&told)?);
         return Ok(EXIT_COMPLETE);
     }
     let now = Timestamp::now();
     if !answer.plans.is_empty() {
         print!("{}", plans(&answer.plans));
     } else if table {
-        print!("{}", list(&answer.backfills, now));
+        print!("{}", list(&answer.backfills, &errors, now));
     } else {
         for view in &answer.backfills {
-            print!("{}", status(view, now));
+            print!(
+                "{}",
+                status(view, errors.get(&view.repository.to_string()), now)
+            );
         }
     }
     Ok(EXIT_COMPLETE)
+}
+
+/// What went wrong in a backfill, as the view `backfill_errors` has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Errors {
+    total: u64,
+    critical: u64,
+    warnings: u64,
+    /// How many of each code.
+    codes: Option<String>,
+}
+
+impl Errors {
+    fn short(&self) -> String {
+        match self.critical {
+            0 => self.total.to_string(),
+            critical => format!("{} ({critical} critical)", self.total),
+        }
+    }
+}
+
+/// The errors of the newest backfill of each repository; none when publish does not answer.
+async fn errors(bus: &Bus) -> BTreeMap<String, Errors> {
+    #[derive(Deserialize)]
+    struct Table {
+        rows: Vec<(String, u64, u64, u64, Option<String>)>,
+    }
+    let query = SqlRequest {
+        sql: "SELECT repository, total, critical, warnings, codes FROM backfill_errors
+              QUALIFY row_number() OVER (PARTITION BY repository ORDER BY started_at DESC, backfill DESC) = 1"
+            .to_owned(),
+        rows: 100_000,
+    };
+    let Ok(question) = serde_json::to_vec(&query) else {
+        return BTreeMap::new();
+    };
+    // How far they are is worth telling without it.
+    let Ok(table) = ask::<Table>(bus, SUBJECT_SQL, question).await else {
+        return BTreeMap::new();
+    };
+    let rows = table.rows.into_iter();
+    rows.map(|(repository, total, critical, warnings, codes)| {
+        let errors = Errors {
+            total,
+            critical,
+            warnings,
+            codes,
+        };
+        (repository, errors)
+    })
+    .collect()
 }
 
 /// So much time, in the two largest units.
@@ -182,7 +245,7 @@ fn percent(state: &BackfillState) -> Option<u64> {
     Some(state.done.min(total) * 100 / total)
 }
 
-fn list(views: &[BackfillView], now: Timestamp) -> String {
+fn list(views: &[BackfillView], errors: &BTreeMap<String, Errors>, now: Timestamp) -> String {
     let mut rows = vec![
         [
             "REPOSITORY",
@@ -193,6 +256,7 @@ fn list(views: &[BackfillView], now: Timestamp) -> String {
             "%",
             "CHUNKS",
             "FAILED",
+            "ERRORS",
             "LEFT",
         ]
         .map(str::to_owned),
@@ -216,10 +280,14 @@ fn list(views: &[BackfillView], now: Timestamp) -> String {
             }),
             known(|s| format!("{}/{}", s.chunks_completed, s.chunks_made)),
             known(|s| s.chunks_failed.to_string()),
+            errors
+                .get(&view.repository.to_string())
+                .map(Errors::short)
+                .unwrap_or_default(),
             view.eta.map(|eta| left(eta, now)).unwrap_or_default(),
         ]);
     }
-    let mut widths = [0; 9];
+    let mut widths = [0; 10];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -237,7 +305,7 @@ fn list(views: &[BackfillView], now: Timestamp) -> String {
     text
 }
 
-fn status(view: &BackfillView, now: Timestamp) -> String {
+fn status(view: &BackfillView, errors: Option<&Errors>, now: Timestamp) -> String {
     let mut text = format!("{} (priority {})\n", view.repository, view.priority);
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<16} {value}");
@@ -292,6 +360,18 @@ fn status(view: &BackfillView, now: Timestamp) -> String {
         ),
         (_, None) => {}
     }
+    if let Some(errors) = errors {
+        let codes = errors.codes.as_ref();
+        let codes = codes.map(|codes| format!(": {codes}")).unwrap_or_default();
+        let (critical, warnings) = (errors.critical, errors.warnings);
+        row(
+            "errors",
+            format!(
+                "{}, {critical} critical, {warnings} made good{codes}",
+                errors.total
+            ),
+        );
+    }
     if let Some(error) = &state.last_error {
         row(
             "last error",
@@ -322,6 +402,15 @@ mod tests {
         }
     }
 
+    fn errors() -> Errors {
+        Errors {
+            total: 3,
+            critical: 1,
+            warnings: 2,
+            codes: Some("2 validate-torn, 1 chunk-failed".into()),
+        }
+    }
+
     #[test]
     fn the_list_has_a_line_for_each() {
         let none = BackfillView {
@@ -332,21 +421,30 @@ mod tests {
         };
         let now = Timestamp::from_second(60).unwrap();
         assert_eq!(
-            list(&[view(), none], now),
-            "REPOSITORY          PRIORITY  STATUS     DONE  OF   %   CHUNKS  FAILED  LEFT\n\
-             o/r                 high      active     50    200  25  2/4     0       3 min 0 s\n\
+            list(
+                &[view(), none],
+                &BTreeMap::from([("o/r".to_owned(), errors())]),
+                now
+            ),
+            "REPOSITORY          PRIORITY  STATUS     DONE  OF   %   CHUNKS  FAILED  ERRORS          LEFT\n\
+             o/r                 high      active     50    200  25  2/4     0       3 (1 critical)  3 min 0 s\n\
              octo-org/octo-repo  normal    not begun\n"
         );
     }
 
     #[test]
     fn the_status_says_how_far_and_when() {
-        let text = status(&view(), Timestamp::from_second(60).unwrap());
+        let text = status(
+            &view(),
+            Some(&errors()),
+            Timestamp::from_second(60).unwrap(),
+        );
         for words in [
             "o/r (priority high)",
             "50 done of 200, 25 %; 100 listed",
             "2 completed, 0 processing, 0 pending, 0 failed",
             "in 3 min 0 s, at 1970-01-01T00:04:00Z",
+            "3, 1 critical, 2 made good: 2 validate-torn, 1 chunk-failed",
         ] {
             assert!(text.contains(words), "{text}");
         }

@@ -10,19 +10,26 @@ use serde_json::{Value, json};
 
 use crate::bound;
 
-/// Walks of an hour with the default intervals: 30 s, 2 min, 1 h.
+/// Polls of an hour with the default interval of 30 s.
 pub(crate) const POLLS: u64 = 120;
-/// The same of the sweeps of open pull requests.
-pub(crate) const OPEN_SWEEPS: u64 = 30;
+/// The same of the list of open pull requests: every 30 min.
+pub(crate) const LISTS: u64 = 2;
+/// Hours that a sweep of everything is spread over.
+pub(crate) const SWEEP_HOURS: u64 = 6;
 
 /// How much faster than by default is looked for changes while nothing happens: an hour in 30 seconds.
 pub(crate) const HASTE: u32 = 120;
-/// The default intervals so much shorter. The rest is as people have it.
+/// The default intervals so much shorter; nothing is fetched without a sign of change. The rest is as
+/// people have it.
 const HASTY: &str = r#"
 [detect]
 poll = "250ms"
+overlap = "1s"
 sweep_open = "1s"
-sweep_all = "30s"
+unsettled = "250ms"
+sweep_list = "15s"
+sweep_all = "180s"
+refetch = "0s"
 "#;
 
 /// Pull requests that are changed.
@@ -34,8 +41,11 @@ const TITLE: &str = "Changed while it was measured";
 const LIMIT: Duration = Duration::from_secs(1_200);
 
 /// The operations that look for changes; all others fetch.
+const PROBE: &str = "RepositoriesProbed";
 const POLL: &str = "PullRequestsUpdated";
 const SWEEP: &str = "PullRequestsCreated";
+const LOOK: &str = "PullRequestsLooked";
+const SEEN: &str = "KeyDataById";
 
 /// What something cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,10 +68,12 @@ pub(crate) struct Measured {
     pub(crate) first_fetched: Cost,
     /// Points that fetching exactly what is there costs at least.
     pub(crate) bound: u64,
-    /// One poll that finds nothing new.
-    pub(crate) poll: Cost,
-    /// One sweep of the open pull requests.
-    pub(crate) open_sweep: Cost,
+    /// The polls of an hour that find nothing new.
+    pub(crate) polls: Cost,
+    /// The looks of an hour at the open pull requests, which find nothing.
+    pub(crate) looks: Cost,
+    /// One list of the open pull requests.
+    pub(crate) open_list: Cost,
     /// One sweep of all pull requests.
     pub(crate) full_sweep: Cost,
     pub(crate) changed: u64,
@@ -75,18 +87,32 @@ impl Measured {
     /// An hour in which nothing happens; its seconds are those in which GitHub works on answers.
     pub(crate) fn idle_hour(&self) -> Cost {
         let walks = [
-            (POLLS, self.poll),
-            (OPEN_SWEEPS, self.open_sweep),
-            (1, self.full_sweep),
+            (self.polls, 1, 1),
+            (self.looks, 1, 1),
+            (self.open_list, LISTS, 1),
+            (self.full_sweep, 1, SWEEP_HOURS),
         ];
-        walks
-            .iter()
-            .fold(Cost::default(), |sum, (times, walk)| Cost {
-                points: sum.points + times * walk.points,
-                requests: sum.requests + times * walk.requests,
-                whole: sum.whole + times * walk.whole,
-                seconds: sum.seconds + *times as f64 * walk.seconds,
-            })
+        let sum = |sum: Cost, cost: Cost| Cost {
+            points: sum.points + cost.points,
+            requests: sum.requests + cost.requests,
+            whole: sum.whole + cost.whole,
+            seconds: sum.seconds + cost.seconds,
+        };
+        let costs = walks.map(|(cost, times, of)| cost.scaled(times, of));
+        costs.into_iter().fold(Cost::default(), sum)
+    }
+}
+
+impl Cost {
+    /// So many times as much, of so many; rounded up.
+    fn scaled(self, times: u64, of: u64) -> Self {
+        let scaled = |count: u64| (count * times).div_ceil(of.max(1));
+        Self {
+            points: scaled(self.points),
+            requests: scaled(self.requests),
+            whole: scaled(self.whole),
+            seconds: self.seconds * times as f64 / of.max(1) as f64,
+        }
     }
 }
 
@@ -135,9 +161,9 @@ pub(crate) fn measure(
         mirror.repository()
     ));
     let mut up = deployment.up(&[]);
-    let [poll, open_sweep, full_sweep] = idle(&mirror, &mut up)?;
+    let [polls, looks, open_list, full_sweep] = idle(&mirror, &mut up)?;
     end(&deployment, &mut up)?;
-    eprintln!("  poll: {poll:?}, open: {open_sweep:?}, all: {full_sweep:?}");
+    eprintln!("  polls: {polls:?}, looks: {looks:?}, open: {open_list:?}, all: {full_sweep:?}");
 
     Ok(Measured {
         what,
@@ -145,8 +171,9 @@ pub(crate) fn measure(
         first,
         first_fetched,
         bound,
-        poll,
-        open_sweep,
+        polls,
+        looks,
+        open_list,
         full_sweep,
         changed: chosen.len() as u64,
         changes,
@@ -175,7 +202,7 @@ fn bound_of(mirror: &Mirror<'_>, numbers: &[u64]) -> u64 {
 }
 
 fn is_fetch(operation: &str) -> bool {
-    operation != POLL && operation != SWEEP
+    ![PROBE, POLL, SWEEP, LOOK, SEEN].contains(&operation)
 }
 
 /// What the operations cost that were asked between two looks.
@@ -227,10 +254,9 @@ fn end(deployment: &Deployment, up: &mut Up) -> anyhow::Result<()> {
 /// Changes pull requests right after a poll, so that the next is as far away as it can be.
 fn change(mirror: &Mirror<'_>, up: &Up, chosen: &[u64]) -> anyhow::Result<Cost> {
     let sim = mirror.sim;
-    let polls = requests(&sim.stats(), POLL);
-    eventually("a poll", LIMIT, || {
-        (requests(&sim.stats(), POLL) > polls).then_some(())
-    });
+    let polls = || requests(&sim.stats(), POLL) + requests(&sim.stats(), PROBE);
+    let polled = polls();
+    eventually("a poll", LIMIT, || (polls() > polled).then_some(()));
     // Beyond the overlap: what was seen before is not read again.
     sim.clock().advance_by(Duration::from_secs(600));
     let at = Timestamp::from_second(sim.clock().now().as_second())?;
@@ -256,32 +282,34 @@ fn change(mirror: &Mirror<'_>, up: &Up, chosen: &[u64]) -> anyhow::Result<Cost> 
     landed.with_context(|| format!("not landed\n{}", mirror.deployment.words(up)))?;
     Ok(Cost {
         seconds: begun.elapsed().as_secs_f64(),
-        ..spent(&before, &sim.stats(), |operation| operation != SWEEP)
+        ..spent(&before, &sim.stats(), |operation| {
+            ![SWEEP, LOOK, SEEN].contains(&operation)
+        })
     })
 }
 
-/// What one poll, one sweep of the open pull requests, and one of all cost while nothing happens.
-fn idle(mirror: &Mirror<'_>, up: &mut Up) -> anyhow::Result<[Cost; 3]> {
+/// What an hour's polls and looks, a list of the open pull requests and a sweep of all cost while nothing
+/// happens.
+fn idle(mirror: &Mirror<'_>, up: &mut Up) -> anyhow::Result<[Cost; 4]> {
     let sim = mirror.sim;
     mirror.settle(up, LIMIT);
     let (before, since) = (sim.stats(), Timestamp::now());
-    let sweeps = |scope: &str| {
+    let pages = |scope: &str| {
         let query = format!(
-            "SELECT count(*) AS n, max(last_page + 1) AS pages FROM scans
-             WHERE source = 'sweep' AND scope = '{scope}' AND finished_at IS NOT NULL
-               AND started_at > '{since}'"
+            "SELECT max(last_page + 1) AS pages FROM scans
+             WHERE source = 'sweep' AND scope = '{scope}' AND finished_at IS NOT NULL"
         );
         let rows = mirror.deployment.sql(&query)?;
-        let row = rows.first()?;
-        Some((row["n"].as_u64()?, row["pages"].as_u64().unwrap_or(0)))
+        rows.first()?["pages"].as_u64()
     };
+    let polls = |stats: &Stats| requests(stats, PROBE) + requests(stats, POLL);
     eventually("an hour's polls", LIMIT, || {
-        let polls = requests(&sim.stats(), POLL) - requests(&before, POLL);
-        (polls >= POLLS).then_some(())
+        (polls(&sim.stats()) - polls(&before) >= POLLS).then_some(())
     });
-    let (open_pages, full_pages) = eventually("an hour's sweeps", LIMIT, || {
-        let (open, full) = (sweeps("open")?, sweeps("all")?);
-        (open.0 >= OPEN_SWEEPS && full.0 >= 1).then_some((open.1, full.1))
+    let (open_pages, full_pages) = eventually("pages of sweeps", LIMIT, || {
+        let more = requests(&sim.stats(), SWEEP) > requests(&before, SWEEP);
+        more.then_some(())?;
+        Some((pages("open")?, pages("all")?))
     });
     let after = sim.stats();
     let others = spent(&before, &after, is_fetch);
@@ -290,28 +318,42 @@ fn idle(mirror: &Mirror<'_>, up: &mut Up) -> anyhow::Result<[Cost; 3]> {
         "while nothing happened something was fetched: {others:?}\n{}",
         mirror.deployment.words(up)
     );
-    // A poll that finds nothing is one page; of sweeps only their pages are told apart by what they cost.
-    let page = |operation: &str| -> anyhow::Result<Cost> {
-        let all = spent(&before, &after, |name| name == operation);
-        ensure!(
-            all.requests > 0 && all.points % all.requests == 0,
-            "pages of different prices: {all:?}"
-        );
-        Ok(Cost {
-            points: all.points / all.requests,
-            requests: 1,
-            whole: 0,
-            seconds: elapsed(mirror, operation, since)?,
-        })
+    let found = spent(&before, &after, |name| name == SEEN);
+    ensure!(
+        found.requests == 0,
+        "while nothing happened a look found something: {found:?}"
+    );
+    // A machine that is slow polls and looks less often.
+    let hour = |names: &[&str]| -> anyhow::Result<Cost> {
+        let all = spent(&before, &after, |name| names.contains(&name));
+        let mut seconds = 0.0;
+        for name in names {
+            let asked = requests(&after, name) - requests(&before, name);
+            if asked > 0 {
+                seconds += asked as f64 * elapsed(mirror, name, since)?;
+            }
+        }
+        let all = Cost { seconds, ..all };
+        Ok(all.scaled(POLLS, polls(&after) - polls(&before)))
     };
-    let (poll, sweep) = (page(POLL)?, page(SWEEP)?);
-    let pages = |count: u64| Cost {
-        points: count * sweep.points,
-        requests: count,
+    let sweeps = spent(&before, &after, |name| name == SWEEP);
+    ensure!(
+        sweeps.requests > 0 && sweeps.points % sweeps.requests == 0,
+        "pages of different prices: {sweeps:?}"
+    );
+    let seconds = elapsed(mirror, SWEEP, since)?;
+    let listed = |pages: u64| Cost {
+        points: pages * (sweeps.points / sweeps.requests),
+        requests: pages,
         whole: 0,
-        seconds: count as f64 * sweep.seconds,
+        seconds: pages as f64 * seconds,
     };
-    Ok([poll, pages(open_pages), pages(full_pages)])
+    Ok([
+        hour(&[PROBE, POLL])?,
+        hour(&[LOOK])?,
+        listed(open_pages),
+        listed(full_pages),
+    ])
 }
 
 /// How long GitHub took for an answer on average, as the mirror noted.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::measure::{Cost, HASTE, Measured, OPEN_SWEEPS, POLLS};
+use crate::measure::{Cost, HASTE, LISTS, Measured, POLLS, SWEEP_HOURS};
 
 const HEAD: &str = "\
 | repository | what | points | requests | whole pull requests | seconds | points per 1,000 | bound per 1,000 |
@@ -22,10 +22,10 @@ pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> 
         "\n\
          An answer of GitHub took {} ms more than the simulator needs; a token had {} points an hour, so \
          that\nno wait for the reset is counted; everything else is as it is by default. *First mirror*: \
-         from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, {OPEN_SWEEPS} \
-         sweeps of the open and one of all pull requests,\nworked out from what one of each costs; an hour \
-         of them at intervals {HASTE} times as short fetched no whole\npull request; seconds are those of GitHub's \
-         answers. *Ten changes*: made at once, right after a poll, until they\nhave landed, the sweeps \
+         from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, the \
+         looks at the open pull requests, {LISTS} lists of them\nand the {SWEEP_HOURS}th part of a sweep of all, \
+         measured at intervals {HASTE} times as short, in which no whole pull request\nwas fetched; seconds are \
+         those of GitHub's answers. *Ten changes*: made at once, right after a poll, until they\nhave landed, the sweeps \
          meanwhile left out; per 1,000 of the ten. *Bound*: a request for each page of each\nlist that is \
          not empty, and for the comments of each review thread, in documents of 149, which cost a point\n\
          each: GitHub's formula.\n",
@@ -57,8 +57,23 @@ fn rows(text: &mut String, one: &Measured) {
     };
     row(&repository, "first mirror", one.first, all, None, true);
     row("", "of it, fetching", one.first_fetched, all, bound, false);
-    row("", "a poll, nothing new", one.poll, all, None, true);
-    row("", "a sweep of the open", one.open_sweep, all, None, true);
+    row(
+        "",
+        "an hour's polls, nothing new",
+        one.polls,
+        all,
+        None,
+        true,
+    );
+    row(
+        "",
+        "an hour's looks at the open",
+        one.looks,
+        all,
+        None,
+        true,
+    );
+    row("", "a list of the open", one.open_list, all, None, true);
     row("", "a sweep of all", one.full_sweep, all, None, true);
     row("", "idle hour", one.idle_hour(), all, None, true);
     let (of, bound) = (one.changed, Some(one.changes_bound));
@@ -110,9 +125,10 @@ mod tests {
             first: cost(1_300, 40),
             first_fetched: cost(150, 30),
             bound: 140,
-            poll: cost(2, 1),
-            open_sweep: cost(4, 2),
-            full_sweep: cost(40, 20),
+            polls: cost(120, 120),
+            looks: cost(30, 30),
+            open_list: cost(4, 4),
+            full_sweep: cost(28, 28),
             changed: 10,
             changes: cost(3, 2),
             changes_bound: 1,
@@ -129,7 +145,7 @@ mod tests {
         );
         assert_eq!(
             row("idle hour |"),
-            "|  | idle hour | 400 | 200 | 0 | 0.0 | 200.0 |  |"
+            "|  | idle hour | 163 | 163 | 0 | 0.0 | 81.5 |  |"
         );
         assert_eq!(
             row("ten changes |"),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use repositories::{Priority, Repository};
 pub use sections::{
     AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
-    ValidateConfig, WebhooksConfig,
+    RoutingConfig, ValidateConfig, WebhooksConfig,
 };
 pub use streams::{StreamConfig, Streams};
 pub use units::{parse_bytes, parse_duration};
@@ -42,6 +42,8 @@ pub struct Pipeline {
     pub detect: DetectConfig,
     /// What GitHub tells by itself.
     pub webhooks: WebhooksConfig,
+    /// Which queue a sign of change goes to.
+    pub routing: RoutingConfig,
     /// How pull requests are fetched.
     pub fetch: FetchConfig,
     /// How answers are judged.
@@ -198,6 +200,8 @@ impl Pipeline {
             return Err("webhooks.max_delay is shorter than webhooks.quiet".to_owned());
         }
         within("webhooks.base_moves", webhooks.base_moves.into(), 0, 1_000)?;
+        within("detect.look_most", self.detect.look_most.into(), 1, 1_000)?;
+        within("routing.bulk_share", self.routing.bulk_share.into(), 0, 100)?;
         within("fetch.batch", fetch.batch.into(), 1, 100)?;
         within("fetch.page", fetch.page.into(), 1, 100)?;
         within(

@@ -49,7 +49,7 @@ pub struct GithubConfig {
     /// How long one answer may take.
     #[serde(deserialize_with = "duration")]
     pub timeout: Duration,
-    /// Pull requests on a page of key data; GitHub allows 100.
+    /// Pull requests on a page of key data: up to 74 cost one point, GitHub's most of 100 two.
     pub page_size: u32,
     /// Requests in flight a token. GitHub asks for one after the other.
     pub max_in_flight: u32,
@@ -110,7 +110,7 @@ impl Default for GithubConfig {
             api_url: "https://api.github.com".to_owned(),
             token_env: "GITHUB_TOKEN".to_owned(),
             timeout: MINUTE,
-            page_size: 100,
+            page_size: 74,
             max_in_flight: 1,
             user_agent: concat!("prmirror/", env!("CARGO_PKG_VERSION")).to_owned(),
             floor: 200,
@@ -132,12 +132,25 @@ pub struct DetectConfig {
     /// moves while it is read.
     #[serde(deserialize_with = "duration")]
     pub overlap: Duration,
-    /// How often the key data of all open pull requests is compared.
+    /// How often each open pull request is looked at.
     #[serde(deserialize_with = "duration")]
     pub sweep_open: Duration,
-    /// How often the key data of all pull requests is compared.
+    /// How soon one is looked at again that has just changed, or whose CI is under way; each look that
+    /// finds nothing doubles it, up to `sweep_open`.
+    #[serde(deserialize_with = "duration")]
+    pub unsettled: Duration,
+    /// Pull requests in one look at most; fewer while GitHub takes long.
+    pub look_most: u32,
+    /// How often the list of open pull requests is read, with what a look leaves out.
+    #[serde(deserialize_with = "duration")]
+    pub sweep_list: Duration,
+    /// How long a pass over the key data of all pull requests takes: its pages are spread over it.
     #[serde(deserialize_with = "duration")]
     pub sweep_all: Duration,
+    /// How long it takes until every open pull request was fetched once without a sign of change; zero
+    /// for never.
+    #[serde(deserialize_with = "duration")]
+    pub refetch: Duration,
     /// Pull requests on a page of a backfill; GitHub allows 100.
     pub backfill_page: u32,
     /// How many change requests of a backfill may wait at once; above it the backfill pauses.
@@ -162,8 +175,12 @@ impl Default for DetectConfig {
             poll: 30 * SECOND,
             overlap: 2 * MINUTE,
             sweep_open: 2 * MINUTE,
-            sweep_all: 60 * MINUTE,
-            backfill_page: 100,
+            unsettled: 30 * SECOND,
+            look_most: 500,
+            sweep_list: 30 * MINUTE,
+            sweep_all: 360 * MINUTE,
+            refetch: 1_440 * MINUTE,
+            backfill_page: 74,
             max_pending: 2_000,
             backfill_parallel: 3,
             backfill_every: 30 * MINUTE,
@@ -215,6 +232,37 @@ impl Default for WebhooksConfig {
             base_moves: 50,
             recover: 5 * MINUTE,
             refresh_token_env: "PRMIRROR_REFRESH_TOKEN".to_owned(),
+        }
+    }
+}
+
+/// `[routing]`: which queue a sign of change goes to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingConfig {
+    /// More pull requests than these, ...
+    pub bulk_above: u64,
+    /// ... that changed within more time than this, are bulk work.
+    #[serde(deserialize_with = "duration")]
+    pub bulk_range: Duration,
+    /// While a backfill walks over a repository, what changed longer ago than this is left to it.
+    #[serde(deserialize_with = "duration")]
+    pub backfill_fresh: Duration,
+    /// Of the rest, so many in a hundred are bulk work: where bulk work has a processor of its own.
+    pub bulk_share: u32,
+    /// How long after one fetch of a pull request signs of change lead to the next, at the soonest.
+    #[serde(deserialize_with = "duration")]
+    pub min_interval: Duration,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            bulk_above: 1_000,
+            bulk_range: 7 * 24 * 60 * MINUTE,
+            backfill_fresh: 24 * 60 * MINUTE,
+            bulk_share: 25,
+            min_interval: Duration::ZERO,
         }
     }
 }

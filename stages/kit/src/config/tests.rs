@@ -52,6 +52,7 @@ fn every_key_is_described_in_the_annotated_file() {
         "github",
         "detect",
         "webhooks",
+        "routing",
         "fetch",
         "validate",
         "publish",

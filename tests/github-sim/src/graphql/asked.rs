@@ -9,10 +9,9 @@ use crate::world::{Located, World};
 /// What a request asks for by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// Node ids given to `nodes(ids:)`, or to `node(id:)` for the whole of a pull request, in their
-    /// order.
+    /// Node ids given to `nodes(ids:)` or `node(id:)` for the whole of a pull request, in their order.
     pub(crate) nodes: Vec<String>,
-    /// Node ids given to `node(id:)` for a page of a list.
+    /// Node ids given to them for less: a page of a list, key data.
     pub(crate) node: Vec<String>,
     /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
     pub(crate) pull_requests: Vec<(String, String, u64)>,
@@ -33,13 +32,20 @@ pub(super) fn asked(
     for field in operation.root_fields(document) {
         let text = |name: &str| Some(value(field, name)?.as_str()?.to_owned());
         match field.name.as_str() {
-            "nodes" => match value(field, "ids") {
-                Some(JsonValue::Array(ids)) => {
-                    let ids = ids.iter().filter_map(|id| id.as_str());
-                    asked.nodes.extend(ids.map(str::to_owned));
+            "nodes" => {
+                let ids: Vec<String> = match value(field, "ids") {
+                    Some(JsonValue::Array(ids)) => {
+                        let ids = ids.iter().filter_map(|id| id.as_str());
+                        ids.map(str::to_owned).collect()
+                    }
+                    Some(_) | None => text("ids").into_iter().collect(),
+                };
+                if selects(document, &field.selection_set, "title") {
+                    asked.nodes.extend(ids);
+                } else {
+                    asked.node.extend(ids);
                 }
-                Some(_) | None => asked.nodes.extend(text("ids")),
-            },
+            }
             "node" if selects(document, &field.selection_set, "title") => {
                 asked.nodes.extend(text("id"));
             }

@@ -1,0 +1,208 @@
+//! How often is looked: by priority, by what is left of the budget, and by what looks find.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prmirror_kit::config::{DetectConfig, Priority};
+use tokio::time::Instant;
+
+use crate::open::Pace;
+
+/// Looks in a row that found nothing, after which they are further apart.
+const QUIET: u32 = 5;
+
+/// Pull requests that the first look is at.
+const FIRST: usize = 100;
+
+/// Fewer are not asked for at once.
+pub(crate) const LEAST: usize = 25;
+
+/// A look that GitHub answers within this may be larger the next time.
+const QUICK: Duration = Duration::from_millis(1_500);
+
+/// A look that takes longer was too large: GitHub gives up after ten seconds.
+const SLOW: Duration = Duration::from_secs(4);
+
+/// How much longer intervals are while so few points are left.
+pub(crate) fn thrift(points_left: Option<u64>) -> u32 {
+    match points_left {
+        Some(0..500) => 4,
+        Some(500..1_000) => 2,
+        Some(1_000..) | None => 1,
+    }
+}
+
+/// How often is looked at what.
+pub(crate) fn pace(
+    config: &DetectConfig,
+    priority: Priority,
+    quiet: u32,
+    points_left: Option<u64>,
+) -> Pace {
+    let thrift = thrift(points_left);
+    let idle = if quiet >= QUIET { 2 } else { 1 };
+    let (open, soon) = match priority {
+        Priority::High => (config.sweep_open / 2, config.unsettled),
+        Priority::Normal => (config.sweep_open, config.unsettled),
+        Priority::Low => (config.sweep_open * 2, config.unsettled * 2),
+    };
+    let settled = open.saturating_mul(idle * thrift);
+    Pace {
+        settled,
+        unsettled: soon.saturating_mul(thrift).min(settled),
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    size: usize,
+    quiet: u32,
+    points_left: Option<u64>,
+    /// When the points were asked for.
+    asked: Option<Instant>,
+}
+
+/// What the looks at a repository have shown. Lost at a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Looks {
+    most: usize,
+    state: Arc<Mutex<State>>,
+}
+
+impl Looks {
+    pub(crate) fn new(most: u32) -> Self {
+        let most = (most as usize).max(1);
+        Self {
+            most,
+            state: Arc::new(Mutex::new(State {
+                size: FIRST.min(most),
+                quiet: 0,
+                points_left: None,
+                asked: None,
+            })),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many pull requests the next look is at.
+    pub(crate) fn size(&self) -> usize {
+        self.state().size
+    }
+
+    /// GitHub took so long for a look at so many.
+    pub(crate) fn took(&self, elapsed: Duration, many: usize) {
+        let mut state = self.state();
+        if elapsed >= SLOW {
+            state.size = (many / 2).max(LEAST.min(self.most));
+        } else if elapsed < QUICK && many >= state.size {
+            state.size = (state.size * 2).min(self.most);
+        }
+    }
+
+    /// A look at so many failed for its size.
+    pub(crate) fn failed(&self, many: usize) {
+        self.took(SLOW, many);
+    }
+
+    /// A round of looks at what was settled found so many changes.
+    pub(crate) fn found(&self, changes: usize) {
+        let mut state = self.state();
+        state.quiet = if changes == 0 {
+            state.quiet.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    /// How often is looked at what now.
+    pub(crate) fn pace(&self, config: &DetectConfig, priority: Priority) -> Pace {
+        let state = self.state();
+        pace(config, priority, state.quiet, state.points_left)
+    }
+
+    /// Whether the points should be asked for; said once every so often.
+    pub(crate) fn asks(&self, every: Duration, now: Instant) -> bool {
+        let mut state = self.state();
+        let due = state.asked.is_none_or(|at| at + every <= now);
+        if due {
+            state.asked = Some(now);
+        }
+        due
+    }
+
+    /// So many points are left of the hour.
+    pub(crate) fn left(&self, points: Option<u64>) {
+        self.state().points_left = points;
+    }
+
+    /// How much longer other intervals are.
+    pub(crate) fn thrift(&self) -> u32 {
+        thrift(self.state().points_left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_go_by_priority_budget_and_what_is_found() {
+        let config = DetectConfig::default();
+        for (priority, quiet, left, settled, unsettled) in [
+            (Priority::Normal, 0, None, 120, 30),
+            (Priority::High, 4, Some(5_000), 60, 30),
+            (Priority::Low, 0, Some(1_000), 240, 60),
+            (Priority::Normal, 5, None, 240, 30),
+            (Priority::Normal, 0, Some(999), 240, 60),
+            (Priority::Normal, 9, Some(499), 960, 120),
+        ] {
+            let expected = Pace {
+                settled: Duration::from_secs(settled),
+                unsettled: Duration::from_secs(unsettled),
+            };
+            assert_eq!(pace(&config, priority, quiet, left), expected);
+        }
+        let quick = DetectConfig {
+            sweep_open: Duration::from_secs(1),
+            ..config
+        };
+        let short = pace(&quick, Priority::Normal, 0, None);
+        assert_eq!(short.unsettled, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn looks_grow_while_github_is_quick_and_shrink_when_it_is_not() {
+        let looks = Looks::new(500);
+        let (quick, slow) = (Duration::from_millis(300), Duration::from_secs(5));
+        looks.took(quick, 40);
+        assert_eq!(looks.size(), 100, "a small one proves nothing");
+        for size in [200, 400, 500, 500] {
+            looks.took(quick, looks.size());
+            assert_eq!(looks.size(), size);
+        }
+        looks.took(Duration::from_secs(2), 500);
+        assert_eq!(looks.size(), 500);
+        looks.took(slow, 500);
+        assert_eq!(looks.size(), 250);
+        for _ in 0..9 {
+            looks.failed(looks.size());
+        }
+        assert_eq!(looks.size(), LEAST);
+    }
+
+    #[test]
+    fn quiet_rounds_end_with_a_find() {
+        let looks = Looks::new(500);
+        let config = DetectConfig::default();
+        let settled = |looks: &Looks| looks.pace(&config, Priority::Normal).settled.as_secs();
+        (0..5).for_each(|_| looks.found(0));
+        assert_eq!(settled(&looks), 240);
+        looks.found(1);
+        assert_eq!(settled(&looks), 120);
+        looks.left(Some(700));
+        assert_eq!((settled(&looks), looks.thrift()), (240, 2));
+    }
+}
