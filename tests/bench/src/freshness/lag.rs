@@ -62,7 +62,7 @@ impl Timeline {
 /// changed again, before anybody looked is found in the version after it.
 ///
 /// A version shows the state that GitHub gave to the first of the questions in `operations` after it
-/// says that it asked.
+/// says that it asked; all of them asked after the first change.
 pub(crate) fn lags(
     journal: &Journal,
     versions: &[Landed],
@@ -96,7 +96,7 @@ pub(crate) fn lags(
                 number: change.number,
                 at: change.at,
                 moved: change.moved,
-                seconds: timeline.seconds(change.at, version.landed_at).max(0.0),
+                seconds: timeline.seconds(change.at, version.landed_at),
                 source: version.source.clone(),
             }),
             None => never.push((change.number, change.at)),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use duckdb::{AccessMode, Connection};
-use github_sim::{Config, Journal, Recording, Shown, Sim, Stats, Webhook, WorldConfig};
+use github_sim::{Config, Recording, Shown, Sim, Stats, Webhook, WorldConfig};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_e2e::{Deployment, Mirror, RECORDED, Up, within};
 
@@ -109,7 +109,7 @@ impl Stage {
         }
 
         let before = sim.stats();
-        let started = Instant::now();
+        let (since, started) = (Timestamp::now(), Instant::now());
         let mut run = Run {
             stage: self,
             sim: &sim,
@@ -133,7 +133,7 @@ impl Stage {
         mirror.settle(&mut up, LIMIT);
         end(&deployment, &mut up)?;
         let journal = sim.journal();
-        let versions = versions(&deployment, &journal)?;
+        let versions = versions(&deployment, since)?;
         let mut sources = BTreeMap::new();
         for version in &versions {
             *sources.entry(version.source.clone()).or_default() += 1;
@@ -360,13 +360,8 @@ fn fetching(deployment: &Deployment) -> anyhow::Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The versions that landed of what changed.
-fn versions(deployment: &Deployment, journal: &Journal) -> anyhow::Result<Vec<Landed>> {
-    let Some(since) = journal.answers.first().map(|answer| answer.at) else {
-        return Ok(Vec::new());
-    };
-    // What was asked before the first answer that is noted was noted before that.
-    let since = since.saturating_sub(SignedDuration::from_mins(1))?;
+/// The versions of what was asked for since then.
+fn versions(deployment: &Deployment, since: Timestamp) -> anyhow::Result<Vec<Landed>> {
     let tables = tables(deployment)?;
     let mut statement = tables.prepare(
         "SELECT number, source, epoch_us(observed_at), epoch_us(landed_at) FROM version_log
