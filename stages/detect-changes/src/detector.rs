@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use crate::listed::Listed;
 use crate::service;
 use crate::turns::Turns;
+use crate::webhook::Heads;
 
 /// Why a walk was broken off. It begins again where its durable state says.
 #[derive(Debug, thiserror::Error)]
@@ -70,22 +71,24 @@ pub(crate) enum Walk {
     Backfill,
 }
 
-/// Watches every repository of the deployment, and answers questions about their backfills.
+/// Watches every repository of the deployment, and answers questions about their backfills. Returns
+/// the index of heads that all walks feed.
 ///
 /// # Errors
 /// When the broker's buckets cannot be opened.
-pub async fn watch(setup: &Setup, client: &Client) -> Result<(), KvError> {
+pub async fn watch(setup: &Setup, client: &Client) -> Result<Heads, KvError> {
+    let heads = Heads::open(&setup.bus).await?;
     let turns = Turns::new(setup.pipeline.detect.backfill_parallel);
     let mut detectors = Vec::new();
     for repository in &setup.pipeline.repositories {
-        detectors.push(Detector::open(setup, client, repository, &turns).await?);
+        detectors.push(Detector::open(setup, client, repository, &turns, &heads).await?);
     }
     for detector in &detectors {
         detector.clone().spawn(setup);
     }
     let serving = service::serve(setup.bus.clone(), detectors, setup.shutdown.clone());
     setup.spawn("service", serving);
-    Ok(())
+    Ok(heads)
 }
 
 /// Watches one repository.
@@ -96,6 +99,7 @@ pub(crate) struct Detector {
     pub(crate) watermarks: Kv,
     pub(crate) backfills: Kv,
     pub(crate) listed: Listed,
+    pub(crate) heads: Heads,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
     /// Points of each hour that are left alone.
@@ -116,6 +120,7 @@ impl Detector {
         client: &Client,
         repository: &Repository,
         turns: &Turns,
+        heads: &Heads,
     ) -> Result<Self, KvError> {
         Ok(Self {
             client: client.clone(),
@@ -123,6 +128,7 @@ impl Detector {
             watermarks: setup.bus.kv(BUCKET_WATERMARKS).await?,
             backfills: setup.bus.kv(BUCKET_BACKFILLS).await?,
             listed: Listed::default(),
+            heads: heads.clone(),
             config: setup.pipeline.detect.clone(),
             page_size: setup.pipeline.github.page_size.clamp(1, 100),
             floor: setup.pipeline.github.floor,
@@ -265,8 +271,9 @@ impl Detector {
         Ok(())
     }
 
-    /// Publishes a page of what was seen.
+    /// Publishes a page of what was seen, and notes its heads.
     pub(crate) async fn record(&self, page: &InventoryPage) -> Result<(), WalkError> {
+        self.heads.note_page(&self.repository, &page.entries).await;
         self.bus.publish(Outgoing::new(page)?, None).await?;
         Ok(())
     }

@@ -3,39 +3,30 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
+use prmirror_kit::{Batch, Delivery, Input, Outcome};
 use prmirror_proto::Finding;
 use prmirror_proto::envelope::Message as _;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::subjects::STREAM_FINDINGS;
 
-/// The part of the stage that consumes messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Findings;
-
-impl Stage for Findings {
-    const NAME: &'static str = "detect-changes";
-
-    fn inputs(&self) -> Vec<Input> {
-        vec![Input {
-            batch: Batch {
-                max_count: 256,
-                max_wait: Duration::from_millis(20),
-                ..Batch::default()
-            },
-            max_ack_pending: 1_000,
-            ..Input::new(STREAM_FINDINGS, Self::NAME, "pr.findings.>")
-        }]
+/// Where findings come from.
+pub(crate) fn input(stage: &str) -> Input {
+    Input {
+        batch: Batch {
+            max_count: 256,
+            max_wait: Duration::from_millis(20),
+            ..Batch::default()
+        },
+        max_ack_pending: 1_000,
+        ..Input::new(STREAM_FINDINGS, stage, "pr.findings.>")
     }
+}
 
-    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
-        batch
-            .iter()
-            .map(|delivery| match delivery.decode::<Finding>() {
-                Ok(finding) => Outcome::emit(&request(&finding)),
-                Err(error) => error.into(),
-            })
-            .collect()
+/// What becomes of one.
+pub(crate) fn outcome(delivery: &Delivery) -> Outcome {
+    match delivery.decode::<Finding>() {
+        Ok(finding) => Outcome::emit(&request(&finding)),
+        Err(error) => error.into(),
     }
 }
 

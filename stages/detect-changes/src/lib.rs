@@ -5,6 +5,8 @@
 //! *sweep* passes over the key data of the open ones and, less often, of all. What a sweep sees is
 //! not compared here: it goes to `pr.inventory`, and reconciliation compares it with what has landed.
 //! Its findings come back on `pr.findings` and become change requests like everything else.
+//!
+//! Beside them stand GitHub's own words, [`webhook`], and requests: `prmirror refresh`.
 
 mod backfill;
 mod chunks;
@@ -14,10 +16,14 @@ mod listed;
 mod mirror;
 mod plan;
 mod poll;
+mod refresh;
 mod service;
+mod stage;
 mod sweep;
 mod turns;
+pub mod webhook;
 
 pub use detector::{WalkError, watch};
-pub use findings::Findings;
 pub use poll::Watermark;
+pub use refresh::{RefreshError, Refresher};
+pub use stage::DetectChanges;

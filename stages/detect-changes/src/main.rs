@@ -1,15 +1,20 @@
 //! The `detect-changes` binary.
 
-use detect_changes::Findings;
+use detect_changes::webhook::Receiver;
+use detect_changes::{DetectChanges, Refresher};
 use prmirror_kit::Setup;
 
 fn main() -> std::process::ExitCode {
     prmirror_kit::main(
-        "Turns signs of change into change requests: polls, sweeps, backfills -> pr.changes",
+        "Turns signs of change into change requests: webhooks, polls, sweeps, backfills -> pr.changes",
         async |setup: Setup| {
             let client = prmirror_github::connect(&setup, "detect-changes")?;
-            detect_changes::watch(&setup, &client).await?;
-            anyhow::Ok(Findings)
+            let refresher = Refresher::new(&setup, client.clone());
+            // First: what cannot be set up should be told before anything else is done.
+            Receiver::start(&setup, &refresher).await?;
+            setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
+            let heads = detect_changes::watch(&setup, &client).await?;
+            anyhow::Ok(DetectChanges::new(&setup, client, heads))
         },
     )
 }

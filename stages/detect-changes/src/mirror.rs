@@ -39,7 +39,7 @@ pub(crate) struct Measured {
 }
 
 /// The rows of a query; none when nobody answers.
-async fn rows(bus: &Bus, sql: String) -> Option<Vec<Vec<Value>>> {
+pub(crate) async fn rows(bus: &Bus, sql: String) -> Option<Vec<Vec<Value>>> {
     let request = serde_json::to_vec(&SqlRequest { sql, rows: ROWS }).ok()?;
     let answer = bus.client().request(SUBJECT_SQL, request.into()).await;
     let answer = answer
@@ -59,7 +59,7 @@ async fn rows(bus: &Bus, sql: String) -> Option<Vec<Vec<Value>>> {
 }
 
 /// A text in SQL.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

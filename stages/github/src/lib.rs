@@ -4,7 +4,8 @@
 //!   came, what it cost, or an [`Error`] that says what to do about it.
 //! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
 //!   [`Client::pull_requests`] asks on until every list is at its end.
-//! - [`Client::key_data`] reads a page of key data.
+//! - [`Client::key_data`] reads a page of key data; [`Client::pull_requests_of_commit`] finds whose head
+//!   a commit is.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -18,6 +19,7 @@ mod app;
 mod ask;
 mod budget;
 mod client;
+mod commit;
 mod connect;
 mod convert;
 mod credential;
@@ -32,6 +34,7 @@ pub use answer::{Answer, GraphqlError};
 pub use app::{App, AppKeyError, Installation};
 pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
 pub use client::{Access, Client, ClientConfig, ClientConfigError};
+pub use commit::HeadOf;
 pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
 pub use convert::{Converted, Fault, key_data_of, pull_request_of};
 pub use credential::Credential;

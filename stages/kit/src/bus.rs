@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, Context as JetStream};
+use async_nats::jetstream::{self, Context as JetStream, ErrorCode};
 use async_nats::{Client, ConnectOptions, Event};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -162,6 +162,10 @@ pub(crate) fn jetstream_error(
         next = error.source();
     }
     None
+}
+
+fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<ErrorCode> {
+    jetstream_error(error).map(|error| error.error_code())
 }
 
 /// The broker's confirmation.
@@ -324,6 +328,48 @@ impl Bus {
         self.confirmed(sent).await
     }
 
+    /// Publishes a message on a subject that has none yet, in one step: whether it was stored. `false`
+    /// is that the subject had one already, which stays.
+    ///
+    /// # Errors
+    /// As [`Bus::publish`].
+    pub async fn publish_first(&self, outgoing: Outgoing) -> Result<bool, PublishError> {
+        let trace = TraceContext::next(None, &self.sender.run);
+        let sent = self.send_as(outgoing, None, &trace, true).await?;
+        let subject = sent.subject.clone();
+        match self.confirmed(sent).await {
+            Ok(receipt) => Ok(!receipt.duplicate),
+            Err(PublishError::Refused { source, .. })
+                if refusal(source.as_ref()) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE) =>
+            {
+                Ok(false)
+            }
+            // What newer servers say of one that is on its way as well: it may yet fail.
+            Err(PublishError::Refused { source, .. })
+                if refusal(source.as_ref())
+                    == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) =>
+            {
+                if self.has_message(&subject).await {
+                    Ok(false)
+                } else {
+                    Err(PublishError::Unavailable { subject, source })
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn has_message(&self, subject: &str) -> bool {
+        let Ok(stream) = self.jetstream.stream_by_subject(subject).await else {
+            return false;
+        };
+        let Ok(stream) = self.jetstream.get_stream_no_info(stream).await else {
+            return false;
+        };
+        let last = stream.get_last_raw_message_by_subject(subject).await;
+        last.is_ok()
+    }
+
     /// Publishes messages in their order, many on their way at once, and waits for all
     /// confirmations.
     ///
@@ -368,6 +414,17 @@ impl Bus {
         cause: Option<&str>,
         trace: &TraceContext,
     ) -> Result<Sent, PublishError> {
+        self.send_as(outgoing, cause, trace, false).await
+    }
+
+    /// The same; `first` is to be refused when the subject has a message already.
+    async fn send_as(
+        &self,
+        outgoing: Outgoing,
+        cause: Option<&str>,
+        trace: &TraceContext,
+        first: bool,
+    ) -> Result<Sent, PublishError> {
         let Outgoing {
             subject,
             mut envelope,
@@ -396,9 +453,12 @@ impl Bus {
             })?);
             body = Bytes::new();
         }
-        let message = PublishMessage::build()
+        let mut message = PublishMessage::build()
             .headers(header_map(&envelope))
             .payload(body);
+        if first {
+            message = message.expected_last_subject_sequence(0);
+        }
         let losses = self.losses.so_far();
         match self.jetstream.send_publish(subject.clone(), message).await {
             Ok(confirmation) => Ok(Sent {

@@ -42,6 +42,15 @@ pub enum Metric {
     ConsumersRecreated,
     /// Times that a subscription ended and was made anew, by `durable`.
     Reconnects,
+    /// Webhook deliveries with a right signature, by `event` and `outcome`: stored, known or ping.
+    Webhooks,
+    /// Webhook deliveries that were refused, by `reason`.
+    WebhooksRefused,
+    /// Signs in webhooks that waited for a request about their pull request, by `outcome`: alone, or
+    /// joined with others.
+    WebhookSigns,
+    /// Webhook deliveries that GitHub was asked to send again.
+    WebhooksRecovered,
     /// Whether the stage is connected and consuming.
     Up,
 }
@@ -55,7 +64,7 @@ enum Kind {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Messages,
         Self::Skipped,
         Self::Quarantined,
@@ -71,6 +80,10 @@ impl Metric {
         Self::ConsumerAckPending,
         Self::ConsumersRecreated,
         Self::Reconnects,
+        Self::Webhooks,
+        Self::WebhooksRefused,
+        Self::WebhookSigns,
+        Self::WebhooksRecovered,
         Self::Up,
     ];
 
@@ -93,6 +106,10 @@ impl Metric {
             Self::ConsumerAckPending => "prmirror_consumer_ack_pending",
             Self::ConsumersRecreated => "prmirror_consumers_recreated",
             Self::Reconnects => "prmirror_reconnects",
+            Self::Webhooks => "prmirror_webhooks",
+            Self::WebhooksRefused => "prmirror_webhooks_refused",
+            Self::WebhookSigns => "prmirror_webhook_signs",
+            Self::WebhooksRecovered => "prmirror_webhooks_recovered",
             Self::Up => "prmirror_up",
         }
     }
@@ -114,6 +131,10 @@ impl Metric {
             Self::ConsumerAckPending => "Messages delivered and not acknowledged",
             Self::ConsumersRecreated => "Consumers ahead of their stream, made anew",
             Self::Reconnects => "Subscriptions made anew",
+            Self::Webhooks => "Webhook deliveries, by event and outcome",
+            Self::WebhooksRefused => "Webhook deliveries refused, by reason",
+            Self::WebhookSigns => "Signs in webhooks that led to a request, alone or joined",
+            Self::WebhooksRecovered => "Webhook deliveries that GitHub was asked to send again",
             Self::Up => "Whether the stage is connected and consuming",
         }
     }
@@ -130,7 +151,11 @@ impl Metric {
             | Self::AckErrors
             | Self::Panics
             | Self::ConsumersRecreated
-            | Self::Reconnects => Kind::Counter,
+            | Self::Reconnects
+            | Self::Webhooks
+            | Self::WebhooksRefused
+            | Self::WebhookSigns
+            | Self::WebhooksRecovered => Kind::Counter,
             Self::ConsumerPending | Self::ConsumerAckPending | Self::Up => Kind::Gauge,
             Self::BatchMessages => Kind::Histogram(1.0, 14),
             Self::HandleSeconds => Kind::Histogram(0.001, 18),

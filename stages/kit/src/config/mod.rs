@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use repositories::{Priority, Repository};
 pub use sections::{
     AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
-    ValidateConfig,
+    ValidateConfig, WebhooksConfig,
 };
 pub use streams::{StreamConfig, Streams};
 pub use units::{parse_bytes, parse_duration};
@@ -40,6 +40,8 @@ pub struct Pipeline {
     pub github: GithubConfig,
     /// How changes are noticed.
     pub detect: DetectConfig,
+    /// What GitHub tells by itself.
+    pub webhooks: WebhooksConfig,
     /// How pull requests are fetched.
     pub fetch: FetchConfig,
     /// How answers are judged.
@@ -182,6 +184,20 @@ impl Pipeline {
             1,
             1_000,
         )?;
+        let webhooks = &self.webhooks;
+        if !webhooks.path.starts_with('/') || webhooks.path.contains(['{', '}', '?', '#', ' ']) {
+            return Err(format!(
+                "webhooks.path is `{}`: write a path such as /webhooks",
+                webhooks.path
+            ));
+        }
+        if webhooks.path == "/refresh" {
+            return Err("webhooks.path: /refresh is for requests".to_owned());
+        }
+        if webhooks.max_delay < webhooks.quiet {
+            return Err("webhooks.max_delay is shorter than webhooks.quiet".to_owned());
+        }
+        within("webhooks.base_moves", webhooks.base_moves.into(), 0, 1_000)?;
         within("fetch.batch", fetch.batch.into(), 1, 100)?;
         within("fetch.page", fetch.page.into(), 1, 100)?;
         within(

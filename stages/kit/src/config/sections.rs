@@ -1,5 +1,6 @@
 //! The sections of `pipeline.toml`, each with its defaults.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -168,6 +169,52 @@ impl Default for DetectConfig {
             backfill_every: 30 * MINUTE,
             backfill_errors: 10,
             chunk_timeout: 30 * MINUTE,
+        }
+    }
+}
+
+/// `[webhooks]`: what GitHub tells by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Address at which deliveries are taken; none for no receiver.
+    pub listen: Option<SocketAddr>,
+    /// Path of the URL that GitHub is given.
+    pub path: String,
+    /// Name of the environment variable that holds the secret, or several with commas between them:
+    /// while one is replaced by another both are right.
+    pub secret_env: String,
+    /// The file with the secret, or one a line; wins over the environment.
+    pub secret_file: Option<PathBuf>,
+    /// How long nothing more may come about a pull request until it is fetched.
+    #[serde(deserialize_with = "duration")]
+    pub quiet: Duration,
+    /// How long the first of many signs about a pull request waits at most.
+    #[serde(deserialize_with = "duration")]
+    pub max_delay: Duration,
+    /// Open pull requests that are fetched again when the branch they go to moves; of more, those that
+    /// changed last.
+    pub base_moves: u32,
+    /// How often GitHub is asked which deliveries failed, with a GitHub App; 0 is never.
+    #[serde(deserialize_with = "duration")]
+    pub recover: Duration,
+    /// Name of the environment variable that holds what `POST /refresh` must carry as its bearer
+    /// token. Without one nobody is served.
+    pub refresh_token_env: String,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            path: "/webhooks".to_owned(),
+            secret_env: "GITHUB_WEBHOOK_SECRET".to_owned(),
+            secret_file: None,
+            quiet: 2 * SECOND,
+            max_delay: 10 * SECOND,
+            base_moves: 50,
+            recover: 5 * MINUTE,
+            refresh_token_env: "PRMIRROR_REFRESH_TOKEN".to_owned(),
         }
     }
 }

@@ -51,6 +51,7 @@ fn every_key_is_described_in_the_annotated_file() {
         "nats",
         "github",
         "detect",
+        "webhooks",
         "fetch",
         "validate",
         "publish",

@@ -211,8 +211,37 @@ impl ObjectValue for RepositoryObject<'_> {
                 let list = PullRequests::new(self.context, self.repository, arguments)?;
                 Ok(ResolvedValue::object(list))
             }
+            "object" => {
+                let oid = info.arguments().get("oid").and_then(|v| v.as_str());
+                Ok(self.commit(oid.unwrap_or_default()))
+            }
             _ => Err(self.unknown_field_error(info)),
         }
+    }
+}
+
+impl RepositoryObject<'_> {
+    /// The commit and the pull requests that it is the head of, or null when it is the head of none:
+    /// what else there is in the repository is not simulated.
+    fn commit(&self, oid: &str) -> ResolvedValue<'_> {
+        let numbers = self.repository.numbers().into_iter();
+        let heads: Vec<Value> = numbers
+            .filter_map(|number| {
+                let value = self.repository.pull_request(number)?;
+                let head = value.get("headRefOid")?;
+                (head.as_str() == Some(oid))
+                    .then(|| json!({ "id": value.get("id"), "number": number, "headRefOid": head }))
+            })
+            .collect();
+        if heads.is_empty() {
+            return ResolvedValue::null();
+        }
+        let commit = json!({
+            "__typename": "Commit",
+            "oid": oid,
+            "associatedPullRequests": { "nodes": heads },
+        });
+        JsonObject::owned(self.context, "GitObject", commit)
     }
 }
 

@@ -1,0 +1,23 @@
+//! Webhooks: what GitHub tells by itself.
+//!
+//! The [`Receiver`] checks a delivery's signature and stores it on `PR_WEBHOOKS` before GitHub is
+//! answered; a repetition is refused by the broker in the same step. What a delivery means is found
+//! out afterwards, by [`Webhooks`], which reads that stream: which pull requests may have changed
+//! ([`signs`]), by their number, their head ([`heads`], [`lookup`]) or what the tables know of them
+//! ([`tables`]). Many signs about one pull request become one request ([`coalesce`]).
+
+mod coalesce;
+mod heads;
+mod lookup;
+mod payload;
+mod receiver;
+mod server;
+mod signature;
+mod signs;
+mod tables;
+mod webhooks;
+
+pub use heads::Heads;
+pub use receiver::{Receiver, ReceiverError};
+pub use signature::{SecretError, Secrets};
+pub use webhooks::Webhooks;
