@@ -11,7 +11,7 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test bench-cost fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,10 @@ test: bootstrap-tests fmt-check lint doc build-tests doctest nextest ## every ch
 # are those of the whole workspace, and nothing is built twice.
 bench-cost: build ## count what mirroring costs: points, requests, seconds; a table in Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin cost -- $(COST)
+
+# FRESHNESS="--only polling --from 2024-11-11T12:00:00Z --until 2024-11-11T18:00:00Z --speed 20", say.
+bench-freshness: build ## measure how long changes take from GitHub to the table, in recorded time
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin freshness -- $(FRESHNESS)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -27,6 +27,10 @@ const STEPS: &[Step] = &[
         version: 2,
         sql: &[include_str!("../schema/07_backfills.sql")],
     },
+    Step {
+        version: 4,
+        sql: &[include_str!("../schema/10_freshness.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -40,6 +44,9 @@ const VIEWS: &[&str] = &[
     include_str!("../views/ci_by_pull_request.sql"),
     include_str!("../views/freshness.sql"),
     include_str!("../views/freshness_by_source.sql"),
+    include_str!("../views/freshness_by_hour.sql"),
+    include_str!("../views/found_first.sql"),
+    include_str!("../views/ci_history.sql"),
     include_str!("../views/api_cost_by_hour.sql"),
     include_str!("../views/people.sql"),
     include_str!("../views/completeness.sql"),
@@ -52,7 +59,7 @@ const VIEWS: &[&str] = &[
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 4;
 
 /// Why the schema could not be applied.
 pub(crate) enum SchemaError {

@@ -65,6 +65,13 @@ fn every_query_answers_as_told() {
             ],
         ),
         (
+            "ci_reruns_that_differ",
+            vec![
+                r#"["octo/mirror",2,"build",2,"SUCCESS","FAILURE"]"#,
+                r#"["octo/mirror",2,"lint",2,"SUCCESS","FAILURE"]"#,
+            ],
+        ),
+        (
             "failing_ci",
             vec![
                 r#"["octo/mirror",2,"Change 2, revision 1",["build","lint"],"2026-03-01T11:59:50Z"]"#,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use duckdb::Connection;
 use prmirror_proto::key_data::KeyData;
-use prmirror_proto::messages::ChangesetKind;
+use prmirror_proto::messages::{ChangedBy, ChangesetKind};
 use prmirror_proto::{ApiCost, Changeset, Quarantined};
 
 use super::Key;
@@ -43,6 +43,7 @@ pub(crate) const VERSIONS: Shape = Shape::new(
         ("noticed_at", Kind::Time),
         ("changed_at", Kind::Time),
         ("request", Kind::Text),
+        ("changed_by", Kind::Text),
     ],
 );
 
@@ -210,8 +211,14 @@ fn push_version(rows: &mut Rows, key: &Key, changeset: &Changeset, landed_at: i6
     rows.text(provenance.source.as_str());
     rows.text(&provenance.lane.to_string());
     rows.time(provenance.noticed_at);
-    rows.maybe_time(provenance.changed_at);
+    rows.maybe_time(changeset.changed_at.or(provenance.changed_at));
     rows.text(&provenance.request);
+    // Before changesets told, all there was is what the source had told.
+    let changed_by = changeset
+        .changed_by
+        .filter(|_| changeset.changed_at.is_some());
+    let told = provenance.changed_at.map(|_| ChangedBy::Source);
+    rows.maybe_text(changed_by.or(told).map(ChangedBy::as_str));
 }
 
 /// Adds the events that changesets bring; tells how many were new.

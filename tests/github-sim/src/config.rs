@@ -9,8 +9,9 @@ use crate::faults::Fault;
 use crate::generated::Generate;
 use crate::graphql::SchemaError;
 use crate::limits::SecondaryLimits;
-use crate::recorded::{Recording, RecordingError};
+use crate::recorded::{Recording, RecordingError, Shown};
 use crate::server::{App, Tokens};
+use crate::webhooks::{Webhook, WebhookError};
 use crate::world::pull_request::ShapeError;
 
 /// What a simulator simulates.
@@ -20,6 +21,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The repositories.
     pub worlds: Vec<WorldConfig>,
+    /// When the records of a recording are shown.
+    pub shown: Shown,
     /// How time goes.
     pub time: Time,
     /// Which tokens are accepted.
@@ -37,6 +40,10 @@ pub struct Config {
     pub apps: Vec<App>,
     /// Faults that are there from the start.
     pub faults: Vec<Fault>,
+    /// Who is told of changes.
+    pub webhooks: Vec<Webhook>,
+    /// Whether changes and answers are noted for [`crate::Sim::journal`].
+    pub journal: bool,
 }
 
 /// Where repositories come from.
@@ -75,6 +82,7 @@ impl Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             worlds: vec![world],
+            shown: Shown::default(),
             time: Time::Frozen,
             tokens: Tokens::default(),
             rate_limit: 5000,
@@ -83,6 +91,8 @@ impl Config {
             expect_ban: false,
             apps: Vec::new(),
             faults: Vec::new(),
+            webhooks: Vec::new(),
+            journal: false,
         }
     }
 
@@ -126,6 +136,9 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// A webhook is none.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// Threads cannot be started.
     #[error("cannot start the server's threads: {0}")]
     Runtime(std::io::Error),

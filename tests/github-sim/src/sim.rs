@@ -1,7 +1,8 @@
 //! A running simulator, for tests.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, Weak};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,10 +13,12 @@ use crate::config::{ChangeError, Config, StartError, Time, WorldConfig};
 use crate::faults::Faults;
 use crate::generated;
 use crate::graphql::Engine;
+use crate::journal::{Journal, Notes};
 use crate::limits::Limits;
 use crate::recorded;
 use crate::server::{self, Apps, Shared, Tokens};
 use crate::stats::{Collector, Stats};
+use crate::webhooks::{Delivery, Webhook, WebhookError, Webhooks};
 use crate::world::pull_request::complete;
 use crate::world::{Repository, RepositoryKey, Still, Store, World};
 
@@ -52,7 +55,7 @@ impl Sim {
         for world in &config.worlds {
             match world {
                 WorldConfig::Recording(recording) => {
-                    let loaded = recorded::load(recording, &engine.shapes)?;
+                    let loaded = recorded::load(recording, config.shown, &engine.shapes)?;
                     tracing::info!(
                         path = %recording.path.display(),
                         start = %loaded.start,
@@ -92,6 +95,13 @@ impl Sim {
             .iter()
             .cloned()
             .for_each(|fault| faults.add(fault));
+        if config.journal {
+            repositories
+                .iter_mut()
+                .for_each(|repository| repository.store.watch(start));
+        }
+        let (webhooks, queue) = Webhooks::new();
+        let webhooks = Arc::new(webhooks);
         let shared = Arc::new(Shared {
             world: RwLock::new(World::new(Arc::clone(&engine.shapes), repositories, start)),
             engine,
@@ -105,6 +115,8 @@ impl Sim {
             apps: Apps::new(config.apps.clone()),
             stats: Collector::default(),
             tokens: config.tokens.clone(),
+            notes: Notes::new(config.journal),
+            webhooks: Arc::clone(&webhooks),
         });
         let listen_error = |error| StartError::Listen {
             address: config.listen,
@@ -129,6 +141,15 @@ impl Sim {
                 tracing::error!(%error, "the server stopped");
             }
         });
+        runtime.spawn(queue.run(webhooks));
+        let weak = Arc::downgrade(&shared);
+        std::thread::Builder::new()
+            .name("github-sim-life".to_owned())
+            .spawn(move || live(&weak))
+            .map_err(StartError::Runtime)?;
+        for webhook in config.webhooks.clone() {
+            add_webhook(&shared, webhook)?;
+        }
         Ok(Self {
             shared,
             address,
@@ -155,6 +176,11 @@ impl Sim {
         &self.shared.clock
     }
 
+    /// World time of the next change that is certain to come; in a made-up world one may come sooner.
+    pub fn next_change_at(&self) -> Option<Timestamp> {
+        self.shared.world().next_at()
+    }
+
     /// What goes wrong.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
@@ -163,6 +189,41 @@ impl Sim {
     /// What was asked so far.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// What changed when, and who was told of it when; empty without [`Config::journal`].
+    pub fn journal(&self) -> Journal {
+        self.shared.notes.journal()
+    }
+
+    /// Tells somebody of every change from now on.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub fn add_webhook(&self, webhook: Webhook) -> Result<(), WebhookError> {
+        add_webhook(&self.shared, webhook)
+    }
+
+    /// Sends an event that no change leads to.
+    pub fn send_webhook(&self, event: &str, payload: &Value) {
+        let action = payload.get("action").and_then(Value::as_str);
+        let at = self.shared.clock.now();
+        self.shared.webhooks.tell(event, action, payload, at);
+    }
+
+    /// Every delivery of webhooks, oldest first; of very many the last.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.webhooks.deliveries()
+    }
+
+    /// Deliveries that are still to be made.
+    pub fn deliveries_under_way(&self) -> usize {
+        self.shared.webhooks.under_way()
+    }
+
+    /// Makes a delivery again. `false` when there is none of that number.
+    pub fn redeliver(&self, id: u64) -> bool {
+        self.shared.webhooks.again(id)
     }
 
     /// Uses up points of the current window of `token`, so that `left` are left.
@@ -220,7 +281,9 @@ impl Sim {
         let (shapes, now) = (Arc::clone(&world.shapes), world.now());
         let repository = repository_mut(&mut world, owner, name)?;
         let header = complete(&shapes, &repository.key, &mut value, now)?;
+        repository.store.set_time(now);
         repository.store.put(header, Some(value));
+        self.shared.tell(&mut world);
         Ok(())
     }
 
@@ -238,10 +301,50 @@ impl Sim {
         let mut world = self.shared.world_mut();
         let (shapes, now) = (Arc::clone(&world.shapes), world.now());
         let repository = repository_mut(&mut world, owner, name)?;
-        match repository.update(&shapes, number, now, change) {
+        let done = repository.update(&shapes, number, now, change);
+        self.shared.tell(&mut world);
+        match done {
             Some(done) => Ok(done?),
             None => Err(ChangeError::NoPullRequest(number)),
         }
+    }
+
+    /// Renames a label, wherever it is. Moves no `updatedAt`, as on GitHub.
+    ///
+    /// # Errors
+    /// When there is no such repository.
+    pub fn rename_label(
+        &self,
+        (owner, name): (&str, &str),
+        label: &str,
+        new: &str,
+    ) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        let (shapes, now) = (Arc::clone(&world.shapes), world.now());
+        let repository = repository_mut(&mut world, owner, name)?;
+        for number in repository.numbers() {
+            let labels = |pr: &Value| {
+                pr.pointer("/labels/nodes")
+                    .and_then(Value::as_array)
+                    .cloned()
+            };
+            let found = repository.pull_request(number).and_then(|pr| labels(&pr));
+            let mut labels = found.unwrap_or_default();
+            let mut carried = labels
+                .iter_mut()
+                .filter(|carried| carried["name"] == label)
+                .peekable();
+            if carried.peek().is_none() {
+                continue;
+            }
+            carried.for_each(|carried| carried["name"] = Value::from(new));
+            let rename = |pr: &mut Value| pr["labels"] = Value::from(labels);
+            if let Some(done) = repository.update(&shapes, number, now, rename) {
+                done?;
+            }
+        }
+        self.shared.tell(&mut world);
+        Ok(())
     }
 
     /// Hides a pull request, as if it had been deleted, or shows it again.
@@ -293,6 +396,40 @@ impl Sim {
         repository_mut(&mut world, owner, name)?.is_archived = archived;
         Ok(())
     }
+}
+
+/// How long the clock is left alone, which may be set forward by hand.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Lets everything happen when it is due, for those who are told of it. Without them it happens when
+/// somebody looks.
+fn live(shared: &Weak<Shared>) {
+    while let Some(shared) = shared.upgrade() {
+        let mut wait = LOOK;
+        if shared.is_watched() {
+            let next = shared.world().next_at();
+            let clock = shared.clock.view();
+            if let Some(next) = next.filter(|_| clock.speed > 0.0) {
+                let seconds = next.duration_since(clock.now).as_secs_f64() / clock.speed;
+                wait = Duration::try_from_secs_f64(seconds)
+                    .unwrap_or_default()
+                    .min(LOOK);
+            }
+        }
+        drop(shared);
+        std::thread::sleep(wait.max(Duration::from_millis(1)));
+    }
+}
+
+fn add_webhook(shared: &Shared, webhook: Webhook) -> Result<(), WebhookError> {
+    let mut world = shared.world_mut();
+    let now = world.now();
+    for repository in &mut world.repositories {
+        if !repository.store.is_watched() {
+            repository.store.watch(now);
+        }
+    }
+    shared.webhooks.add(webhook)
 }
 
 fn repository_mut<'w>(

@@ -36,6 +36,12 @@ pub struct Stats {
     /// Tokens given to installations of apps.
     #[serde(default)]
     pub installation_tokens: u64,
+    /// Requests to REST, but those about apps and limits.
+    #[serde(default)]
+    pub rest_requests: u64,
+    /// Those of them that were answered with 304, which costs nothing.
+    #[serde(default)]
+    pub not_modified: u64,
 }
 
 /// Counts of one operation.

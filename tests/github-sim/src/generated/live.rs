@@ -84,6 +84,7 @@ impl Live {
     ) {
         while self.next_at().is_some_and(|at| at <= now) {
             if let Some(Reverse((at, count, event))) = self.queue.pop() {
+                store.set_time(at);
                 let random = Random::of(&[self.seed, 4, count]);
                 self.happen(&Place { key, made }, store, at, event, random);
             }
@@ -333,7 +334,11 @@ impl Place<'_> {
         };
         let value = match store.take_body(number) {
             Some(value) => value,
-            None => self.made.body(self.key, &header),
+            None => {
+                let value = self.made.body(self.key, &header);
+                store.was(number, || value.clone());
+                value
+            }
         };
         let mut life = Life::resume(self.key, number, value, random);
         let done = change(&mut life);

@@ -3,11 +3,13 @@
 //! A recording has one JSON object a line: `{"repository": "owner/name", "number", "observed_at",
 //! "pull_request": {...}}`, where `pull_request` is GitHub's own answer; plain, or compressed with
 //! zstd (long windows too). At clock t each pull request is its newest record with `observed_at <= t`;
-//! one without a record yet does not exist.
+//! one without a record yet does not exist. With [`Shown::Changed`] a record is shown sooner, when
+//! what it says came to be ([`steps`]).
 
 mod explain;
 mod parallel;
 mod read;
+mod steps;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use crate::world::shape::Shapes;
 use crate::world::{Repository, RepositoryKey, Source, Store, node_id};
 pub use read::{Reason, RecordingError};
 use read::{Record, Records};
+use steps::{Stage, Step};
 
 /// Which recording to play, from when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,16 @@ pub struct Recording {
     pub until: Option<Timestamp>,
 }
 
+/// When a record is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Shown {
+    /// When it was observed: what was recorded, and nothing that was not.
+    #[default]
+    Observed,
+    /// When what it says came to be, as far as it tells; see the README.
+    Changed,
+}
+
 /// A loaded recording.
 pub(crate) struct Loaded {
     pub(crate) repositories: Vec<Repository>,
@@ -45,14 +58,26 @@ pub(crate) struct Loaded {
 }
 
 /// Reads a recording.
-pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded, RecordingError> {
+pub(crate) fn load(
+    recording: &Recording,
+    shown: Shown,
+    shapes: &Arc<Shapes>,
+) -> Result<Loaded, RecordingError> {
+    let until = match shown {
+        Shown::Observed => recording.until,
+        Shown::Changed => recording.until.map(steps::observed_by),
+    };
+    let asked = Recording {
+        until,
+        ..recording.clone()
+    };
     let Records {
         mut now,
         mut later,
         colors,
         start,
         end,
-    } = read::read(recording, shapes)?;
+    } = read::read(&asked, shapes)?;
     let colors = Arc::new(colors);
     let mut repositories = Vec::new();
     let mut names: Vec<String> = now.keys().chain(later.keys()).cloned().collect();
@@ -60,7 +85,7 @@ pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded
     names.dedup();
     for full_name in names {
         let current = now.remove(&full_name).unwrap_or_default();
-        let mut pending = later.remove(&full_name).unwrap_or_default();
+        let pending = later.remove(&full_name).unwrap_or_default();
         let first = current
             .iter()
             .map(|r| &r.id)
@@ -71,14 +96,23 @@ pub(crate) fn load(recording: &Recording, shapes: &Arc<Shapes>) -> Result<Loaded
             key: key.clone(),
             shapes: Arc::clone(shapes),
             colors: Arc::clone(&colors),
-            pending: Vec::new(),
+            shown,
+            records: BTreeMap::new(),
+            steps: Vec::new(),
         };
         let mut store = Store::default();
+        let known = current.iter().map(|r| (r.number, r.updated_at)).collect();
         for record in current {
-            player.show(&mut store, record);
+            player.show(&mut store, &record, record.at, Stage::Whole);
         }
-        pending.sort_by_key(|record| Reverse((record.at, record.number, record.line)));
-        player.pending = pending;
+        player.steps = match shown {
+            Shown::Observed => steps::observed(&pending),
+            Shown::Changed => steps::changed(&pending, &known, recording.until),
+        };
+        player.steps.sort_by_key(|step| Reverse(step.order()));
+        player.records = pending.into_iter().map(|r| (r.line, r)).collect();
+        // What came to be before the start is there from the start.
+        player.advance(&mut store, start);
         repositories.push(Repository::new(key, store, Box::new(player)));
     }
     Ok(Loaded {
@@ -102,20 +136,30 @@ struct Player {
     key: RepositoryKey,
     shapes: Arc<Shapes>,
     colors: Arc<BTreeMap<String, String>>,
+    shown: Shown,
+    /// The records that steps are about, by line.
+    records: BTreeMap<u64, Record>,
     /// Latest first.
-    pending: Vec<Record>,
+    steps: Vec<Step>,
 }
 
 impl Player {
-    fn show(&self, store: &mut Store, record: Record) {
+    fn show(&self, store: &mut Store, record: &Record, at: Timestamp, stage: Stage) {
         // `read` has looked at each record: neither can fail here.
-        let (number, at) = (record.number, record.at);
-        let Some(mut value) = record.into_value() else {
+        let number = record.number;
+        let Some(mut value) = record.value() else {
             tracing::error!(number, "a packed record does not unpack");
             return;
         };
         explain::explain(&self.key, &mut value, &self.colors);
-        match complete(&self.shapes, &self.key, &mut value, at) {
+        let before = store.body(number);
+        if self.shown == Shown::Changed {
+            steps::date_checks(&mut value, before.as_deref(), at, stage);
+        }
+        store.set_time(at);
+        match complete(&self.shapes, &self.key, &mut value, record.at) {
+            // A step that shows nothing new is none.
+            Ok(_) if before.as_deref() == Some(&value) => {}
             Ok(header) => store.put(header, Some(value)),
             Err(error) => tracing::error!(number, %error, "a record has no shape"),
         }
@@ -124,17 +168,31 @@ impl Player {
 
 impl Source for Player {
     fn next_at(&self) -> Option<Timestamp> {
-        self.pending.last().map(|record| record.at)
+        self.steps.last().map(|step| step.at)
     }
 
     fn advance(&mut self, store: &mut Store, now: Timestamp) {
-        // Of several records of one pull request that are due, only the newest is ever seen.
-        let mut due = BTreeMap::new();
-        while let Some(record) = self.pending.pop_if(|r| r.at <= now) {
-            due.insert(record.number, record);
+        let mut due = Vec::new();
+        while let Some(step) = self.steps.pop_if(|step| step.at <= now) {
+            due.push(step);
         }
-        for record in due.into_values() {
-            self.show(store, record);
+        // Of several steps of one pull request, only the newest is ever seen, unless each is noted.
+        let newest: BTreeMap<u64, (u64, Stage)> = due
+            .iter()
+            .map(|step| (step.number, (step.line, step.stage)))
+            .collect();
+        let each = store.is_watched();
+        for step in due {
+            let done = match step.stage {
+                Stage::Whole => self.records.remove(&step.line),
+                Stage::Content => None,
+            };
+            if !each && newest.get(&step.number) != Some(&(step.line, step.stage)) {
+                continue;
+            }
+            if let Some(record) = done.as_ref().or_else(|| self.records.get(&step.line)) {
+                self.show(store, record, step.at, step.stage);
+            }
         }
     }
 

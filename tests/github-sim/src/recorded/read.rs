@@ -82,6 +82,7 @@ pub(super) struct Record {
     pub(super) line: u64,
     pub(super) number: u64,
     pub(super) at: Timestamp,
+    pub(super) updated_at: Timestamp,
     pub(super) id: String,
     picked: Picked,
 }
@@ -95,11 +96,11 @@ enum Picked {
 
 impl Record {
     /// The pull request. None when it does not unpack, which would be a mistake of this module.
-    pub(super) fn into_value(self) -> Option<Value> {
-        match self.picked {
-            Picked::Value(value) => Some(value),
+    pub(super) fn value(&self) -> Option<Value> {
+        match &self.picked {
+            Picked::Value(value) => Some(value.clone()),
             Picked::Packed(packed) => {
-                let json = zstd::stream::decode_all(&*packed).ok()?;
+                let json = zstd::stream::decode_all(&**packed).ok()?;
                 serde_json::from_slice(&json).ok()
             }
         }
@@ -316,6 +317,7 @@ fn pick(
         line,
         number,
         at,
+        updated_at: header.updated_at,
         id: header.id,
         picked: Picked::Value(value),
     };

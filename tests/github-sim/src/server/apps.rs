@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::reply::Reply;
+use crate::webhooks::Delivery;
 
 /// How the token of an installation begins.
 const PREFIX: &str = "ghs_";
@@ -136,6 +137,12 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
             .route(
                 &format!("{base}/repos/{{owner}}/{{name}}/installation"),
                 get(installation),
+            )
+            .route(&format!("{base}/app/hook/deliveries"), get(deliveries))
+            .route(&format!("{base}/app/hook/deliveries/{{id}}"), get(delivery))
+            .route(
+                &format!("{base}/app/hook/deliveries/{{id}}/attempts"),
+                post(redeliver),
             );
     }
     routes
@@ -196,5 +203,109 @@ async fn access_token(
         tokens.insert(token.clone(), (id, until));
         let expires_at = until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         Reply::json(201, &json!({ "token": token, "expires_at": expires_at }))
+    })
+}
+
+/// Deliveries on a page, unless it is said.
+const PER_PAGE: usize = 30;
+
+/// Which page of the deliveries.
+#[derive(Debug, Deserialize)]
+struct DeliveriesPage {
+    per_page: Option<usize>,
+    /// The last page's, as its `Link` header says.
+    cursor: Option<String>,
+    /// `success` or `failure` only.
+    status: Option<String>,
+}
+
+fn summary(delivery: &Delivery) -> Value {
+    let at = delivery.delivered_at.unwrap_or_default();
+    json!({
+        "id": delivery.id,
+        "guid": delivery.guid,
+        "delivered_at": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "redelivery": delivery.redelivery,
+        "duration": delivery.duration.as_secs_f64(),
+        "status": delivery.status(),
+        "status_code": delivery.status_code,
+        "event": delivery.event,
+        "action": delivery.action,
+        "installation_id": null,
+        "repository_id": delivery.repository_id,
+        "throttled_at": null,
+    })
+}
+
+/// `GET /app/hook/deliveries`: newest first.
+async fn deliveries(
+    State(shared): State<Arc<Shared>>,
+    Query(page): Query<DeliveriesPage>,
+    headers: HeaderMap,
+) -> Response {
+    answer(&headers, &shared, |_| {
+        let below = match &page.cursor {
+            None => u64::MAX,
+            Some(cursor) => match cursor.strip_prefix("v1_").and_then(|id| id.parse().ok()) {
+                Some(id) => id,
+                None => return Reply::message(422, "Invalid cursor"),
+            },
+        };
+        let count = page.per_page.unwrap_or(PER_PAGE).clamp(1, 100);
+        let wanted = |delivery: &Delivery| match page.status.as_deref() {
+            Some("success") => delivery.is_success(),
+            Some("failure") => !delivery.is_success(),
+            Some(_) | None => true,
+        };
+        let mut all = shared.webhooks.deliveries();
+        all.retain(|d| d.delivered_at.is_some() && d.id < below && wanted(d));
+        all.sort_by_key(|delivery| std::cmp::Reverse(delivery.id));
+        let list: Vec<Value> = all.iter().take(count).map(summary).collect();
+        let mut reply = Reply::json(200, &list);
+        if let Some(last) = all.get(count - 1).filter(|_| all.len() > count) {
+            let host = headers.get("host").and_then(|host| host.to_str().ok());
+            let link = format!(
+                "<http://{}/app/hook/deliveries?per_page={count}&cursor=v1_{}>; rel=\"next\"",
+                host.unwrap_or("127.0.0.1"),
+                last.id
+            );
+            reply.header("link", &link);
+        }
+        reply
+    })
+}
+
+/// `GET /app/hook/deliveries/{id}`: with what was sent.
+async fn delivery(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+    headers: HeaderMap,
+) -> Response {
+    answer(&headers, &shared, |_| {
+        let all = shared.webhooks.deliveries();
+        let Some(found) = all.iter().find(|d| d.id == id && d.delivered_at.is_some()) else {
+            return Reply::message(404, "Not Found");
+        };
+        let mut whole = summary(found);
+        let payload: Value = serde_json::from_str(&found.payload).unwrap_or_default();
+        whole["url"] = json!(found.url);
+        whole["request"] = json!({
+            "headers": { "X-GitHub-Event": found.event, "X-GitHub-Delivery": found.guid },
+            "payload": payload,
+        });
+        whole["response"] = json!({ "headers": {}, "payload": "" });
+        Reply::json(200, &whole)
+    })
+}
+
+/// `POST /app/hook/deliveries/{id}/attempts`: it is sent again, with the same guid.
+async fn redeliver(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<u64>,
+    headers: HeaderMap,
+) -> Response {
+    answer(&headers, &shared, |_| match shared.webhooks.again(id) {
+        true => Reply::json(202, &json!({})),
+        false => Reply::message(404, "Not Found"),
     })
 }

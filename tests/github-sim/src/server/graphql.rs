@@ -170,6 +170,11 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
             let mut answer = shared
                 .engine
                 .execute(prepared, &world, &standing, "octocat");
+            if answer.errors.is_empty() {
+                shared
+                    .notes
+                    .answered(&prepared.operation, &details, Timestamp::now());
+            }
             // Serialising needs the world no more.
             drop(world);
             if let Some((effect, target)) = &verdict.effect {

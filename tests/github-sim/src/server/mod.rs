@@ -4,6 +4,7 @@ mod apps;
 mod control;
 mod graphql;
 mod reply;
+mod rest;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,8 +19,10 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::faults::Faults;
 use crate::graphql::Engine;
+use crate::journal::Notes;
 use crate::limits::{Limits, Standing};
 use crate::stats::{Collector, Stats};
+use crate::webhooks::Webhooks;
 use crate::world::World;
 pub use apps::App;
 pub(crate) use apps::Apps;
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) apps: Apps,
     pub(crate) stats: Collector,
     pub(crate) tokens: Tokens,
+    pub(crate) notes: Notes,
+    pub(crate) webhooks: Arc<Webhooks>,
 }
 
 /// Which tokens are accepted.
@@ -92,7 +97,29 @@ impl Shared {
     pub(crate) fn world_mut(&self) -> RwLockWriteGuard<'_, World> {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         world.advance(self.clock.now());
+        self.tell(&mut world);
         world
+    }
+
+    /// Tells of what changed since the last time. To be called after every change.
+    pub(crate) fn tell(&self, world: &mut World) {
+        for repository in &mut world.repositories {
+            let changes = repository.store.changes();
+            if changes.is_empty() {
+                continue;
+            }
+            let key = &repository.key;
+            changes
+                .iter()
+                .for_each(|change| self.notes.changed(key, change));
+            self.webhooks
+                .changed(&repository.key, repository.is_archived, &changes);
+        }
+    }
+
+    /// Whether changes are noted, or told to anybody.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.notes.are_wanted() || self.webhooks.are_wanted()
     }
 }
 
@@ -104,6 +131,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .route("/rate_limit", get(rate_limit))
         .route("/api/v3/rate_limit", get(rate_limit))
         .merge(apps::routes())
+        .merge(rest::routes())
         .merge(control::routes())
         .fallback(async || Reply::message(404, "Not Found").into_response(None))
         .layer(DefaultBodyLimit::max(16 << 20))

@@ -114,6 +114,8 @@ impl Repository {
         change: impl FnOnce(&mut Value),
     ) -> Option<Result<(), ShapeError>> {
         let mut value = Arc::unwrap_or_clone(self.pull_request(number)?);
+        self.store.was(number, || value.clone());
+        self.store.set_time(now);
         change(&mut value);
         if let Some(map) = value.as_object_mut() {
             map.insert("number".to_owned(), Value::from(number));
@@ -160,6 +162,27 @@ pub(crate) struct Store {
     by_updated: BTreeMap<(Timestamp, u64), State>,
     by_created: BTreeMap<(Timestamp, u64), State>,
     ids: HashMap<String, u64>,
+    watch: Option<Watch>,
+}
+
+/// What is noted of a store that is watched.
+struct Watch {
+    /// World time.
+    at: Timestamp,
+    changes: Vec<Change>,
+    /// Bodies that were taken out, or made, to be changed.
+    taken: HashMap<u64, Arc<Value>>,
+}
+
+/// A pull request became another one.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) number: u64,
+    /// World time.
+    pub(crate) at: Timestamp,
+    /// None: it was not there.
+    pub(crate) before: Option<Arc<Value>>,
+    pub(crate) after: Arc<Value>,
 }
 
 /// What a list of pull requests is ordered by.
@@ -198,9 +221,19 @@ impl Store {
         let number = header.number;
         let hidden = self.entries.get(&number).is_some_and(|e| e.hidden);
         self.unlist(number);
+        let body = body.map(Arc::new);
+        if let (Some(watch), Some(after)) = (&mut self.watch, &body) {
+            let held = self.entries.get(&number).and_then(|e| e.body.clone());
+            watch.changes.push(Change {
+                number,
+                at: watch.at,
+                before: watch.taken.remove(&number).or(held),
+                after: Arc::clone(after),
+            });
+        }
         let entry = Entry {
             header,
-            body: body.map(Arc::new),
+            body,
             hidden,
         };
         self.entries.insert(number, entry);
@@ -232,7 +265,48 @@ impl Store {
     /// Takes the body out, if it does not come from the source. It must be put back.
     pub(crate) fn take_body(&mut self, number: u64) -> Option<Value> {
         let held = self.entries.get_mut(&number)?.body.take()?;
+        if let Some(watch) = &mut self.watch {
+            watch.taken.insert(number, Arc::clone(&held));
+        }
         Some(Arc::unwrap_or_clone(held))
+    }
+
+    /// The body, if it does not come from the source.
+    pub(crate) fn body(&self, number: u64) -> Option<Arc<Value>> {
+        self.entries.get(&number)?.body.clone()
+    }
+
+    /// Notes every change from now on.
+    pub(crate) fn watch(&mut self, at: Timestamp) {
+        self.watch = Some(Watch {
+            at,
+            changes: Vec::new(),
+            taken: HashMap::new(),
+        });
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Says when the changes happen that come next.
+    pub(crate) fn set_time(&mut self, at: Timestamp) {
+        if let Some(watch) = &mut self.watch {
+            watch.at = at;
+        }
+    }
+
+    /// Says what a pull request was that the source has made to be changed.
+    pub(crate) fn was(&mut self, number: u64, body: impl FnOnce() -> Value) {
+        if let Some(watch) = &mut self.watch {
+            watch.taken.insert(number, Arc::new(body()));
+        }
+    }
+
+    /// The changes that were noted since the last time.
+    pub(crate) fn changes(&mut self) -> Vec<Change> {
+        let watch = self.watch.as_mut();
+        watch.map_or_else(Vec::new, |watch| std::mem::take(&mut watch.changes))
     }
 
     /// The highest number there is, hidden ones included. 0 when there is none.

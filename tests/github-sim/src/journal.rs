@@ -1,0 +1,116 @@
+//! What changed when, and what was told of it when: what freshness is measured by.
+
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::webhooks::events;
+use crate::world::{Change, RepositoryKey};
+
+/// What happened since the start, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Journal {
+    /// Changes of what a mirror keeps: what GitHub computes lazily is none.
+    pub changes: Vec<Changed>,
+    /// Whole pull requests that were given to clients.
+    pub answers: Vec<Answered>,
+}
+
+/// A pull request changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// `owner/name`.
+    pub repository: String,
+    /// Its number.
+    pub number: u64,
+    /// World time.
+    pub at: Timestamp,
+    /// Whether `updatedAt` moved.
+    pub moved: bool,
+    /// How many events GitHub tells of it.
+    pub events: usize,
+}
+
+/// A client was given a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Name of the operation.
+    pub operation: String,
+    /// Its number.
+    pub number: u64,
+    /// Wall time.
+    pub at: Timestamp,
+    /// How many of the changes had happened.
+    pub changes: usize,
+}
+
+/// Keeps a [`Journal`], if it is wanted.
+#[derive(Debug)]
+pub(crate) struct Notes(Option<Mutex<Journal>>);
+
+impl Notes {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self(wanted.then(Mutex::default))
+    }
+
+    pub(crate) fn are_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn journal(&self) -> Journal {
+        self.with(|journal| journal.clone()).unwrap_or_default()
+    }
+
+    /// Called while the world is locked for writing.
+    pub(crate) fn changed(&self, key: &RepositoryKey, change: &Change) {
+        self.with(|journal| {
+            let after = &*change.after;
+            let before = change.before.as_deref();
+            if before.is_some_and(|before| is_same(before, after)) {
+                return;
+            }
+            journal.changes.push(Changed {
+                repository: key.full_name(),
+                number: change.number,
+                at: change.at,
+                moved: before.is_none_or(|before| before["updatedAt"] != after["updatedAt"]),
+                events: events::events(key, false, change).len(),
+            });
+        });
+    }
+
+    /// Called while the world is locked for reading.
+    pub(crate) fn answered(&self, operation: &str, numbers: &[u64], at: Timestamp) {
+        self.with(|journal| {
+            let changes = journal.changes.len();
+            let answers = numbers.iter().map(|number| Answered {
+                operation: operation.to_owned(),
+                number: *number,
+                at,
+                changes,
+            });
+            journal.answers.extend(answers);
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Journal) -> T) -> Option<T> {
+        let notes = self.0.as_ref()?;
+        Some(act(&mut notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// Whether two states differ in nothing but what GitHub computes lazily.
+fn is_same(before: &Value, after: &Value) -> bool {
+    const LAZY: [&str; 3] = ["mergeable", "mergeStateStatus", "potentialMergeCommit"];
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return before == after;
+    };
+    before.len() == after.len()
+        && before
+            .iter()
+            .filter(|(field, _)| !LAZY.contains(&field.as_str()))
+            .all(|(field, value)| after.get(field) == Some(value))
+}
