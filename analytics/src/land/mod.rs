@@ -164,10 +164,22 @@ fn land_changesets(
     let mut touched = BTreeSet::new();
     // Of several contents of one pull request, the newest alone is written.
     let mut contents: BTreeMap<&Key, &Changeset> = BTreeMap::new();
+    let mut repairs = Repairs::default();
     for (key, changeset) in changesets {
-        match states.entry(key.clone()).or_default().fold(changeset) {
+        let effect = states.entry(key.clone()).or_default().fold(changeset);
+        if changeset.provenance.is_repair() && effect != state::Effect::None {
+            repairs.all.insert(key);
+        }
+        match effect {
             state::Effect::Content => {
                 contents.insert(key, changeset);
+                touched.insert(key.clone());
+                repairs.rewritten.remove(key);
+            }
+            state::Effect::Rewritten => {
+                if contents.insert(key, changeset).is_none() {
+                    repairs.rewritten.insert(key);
+                }
                 touched.insert(key.clone());
             }
             state::Effect::Observation => {
@@ -176,21 +188,40 @@ fn land_changesets(
             state::Effect::None => landed.older += 1,
         }
     }
-    // Only what is there is deleted: a backfill finds nothing, and need not look.
-    let replaced = set_keys(connection, known.intersection(&touched))?;
-    state::write(connection, &states, &touched, replaced, landed_at)?;
+    // Only what is there is deleted: a backfill finds nothing, and need not look. What is repaired may
+    // have rows of which nothing is known.
     let replaced = set_keys(
         connection,
-        contents
-            .keys()
-            .copied()
-            .filter(|key| with_content.contains(*key)),
+        touched
+            .iter()
+            .filter(|key| known.contains(*key) || repairs.all.contains(*key)),
     )?;
-    write_contents(connection, &contents, replaced, landed_at)?;
+    state::write(connection, &states, &touched, replaced, landed_at)?;
+    let lost = repairs.all.iter().copied().filter(|key| {
+        let state = states.get(*key);
+        state.is_some_and(|state| !state.has_content())
+    });
+    let replaced: BTreeSet<&Key> = contents
+        .keys()
+        .copied()
+        .filter(|key| with_content.contains(*key) || repairs.all.contains(*key))
+        .chain(lost)
+        .collect();
+    let replaced = set_keys(connection, replaced)?;
+    write_contents(connection, &contents, replaced, &repairs, landed_at)?;
     landed.pull_requests = contents.len();
     logs::land_versions(connection, changesets, landed_at)?;
+    logs::mend_versions(connection, &repairs.all, &contents, landed_at)?;
     landed.events = logs::land_events(connection, changesets, landed_at)?;
     Ok(())
+}
+
+/// Pull requests that were fetched because their rows may be wrong.
+#[derive(Default)]
+struct Repairs<'k> {
+    all: BTreeSet<&'k Key>,
+    /// Those of which the content is the one that is known.
+    rewritten: BTreeSet<&'k Key>,
 }
 
 /// Writes contents; `replaced` tells whether `landing_keys` holds any of them.
@@ -198,6 +229,7 @@ fn write_contents(
     connection: &Connection,
     contents: &BTreeMap<&Key, &Changeset>,
     replaced: bool,
+    repairs: &Repairs<'_>,
     landed_at: i64,
 ) -> Result<(), DatabaseError> {
     let mut rows = content::Contents::new();
@@ -206,13 +238,13 @@ fn write_contents(
     for (key, changeset) in contents {
         if let Some(snapshot) = &changeset.snapshot {
             let pull_request = &snapshot.pull_request;
-            rows.push(key, &changeset.version, pull_request);
-            checks.push(key, landed_at, pull_request);
+            let digest = checks.push(key, landed_at, pull_request);
+            rows.push(key, changeset, pull_request, digest);
             repositories.insert(&key.repository, &pull_request.repository_id);
         }
     }
     rows.write(connection, replaced)?;
-    checks.write(connection, replaced)?;
+    checks.write(connection, replaced, &repairs.rewritten)?;
     add_repositories(connection, &repositories, landed_at)
 }
 

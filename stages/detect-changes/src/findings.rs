@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
-use prmirror_proto::Finding;
 use prmirror_proto::envelope::Message as _;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::subjects::STREAM_FINDINGS;
+use prmirror_proto::{Finding, Severity};
 
 /// The part of the stage that consumes messages.
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +39,21 @@ impl Stage for Findings {
     }
 }
 
+/// What is only worth knowing is looked at again in the background.
+const fn lane(severity: Severity) -> Lane {
+    match severity {
+        Severity::Info => Lane::Bulk,
+        Severity::Warning | Severity::Critical => Lane::Realtime,
+    }
+}
+
 /// What repairs a finding: to look again.
 fn request(finding: &Finding) -> ChangeRequest {
     ChangeRequest {
         repository: finding.repository.clone(),
         number: finding.number,
         id: finding.node_id.clone(),
-        lane: Lane::Realtime,
+        lane: lane(finding.severity),
         source: Source::Finding,
         basis: finding.message_id(),
         reason: format!("{}: {}", finding.rule, finding.reason),
