@@ -11,10 +11,10 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness bench-reconcile fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 bootstrap: ## fetch nats-server and libduckdb.so into .tools/, pinned and checked
 	@bootstrap/bootstrap
@@ -35,6 +35,10 @@ bench-cost: build ## count what mirroring costs: points, requests, seconds; a ta
 # FRESHNESS="--only polling --from 2024-11-11T12:00:00Z --until 2024-11-11T18:00:00Z --speed 20", say.
 bench-freshness: build ## measure how long changes take from GitHub to the table, in recorded time
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin freshness -- $(FRESHNESS)
+
+# RECONCILE=10000000 for ten million, RECONCILE="--thorough" compares every row.
+bench-reconcile: bootstrap ## time reconciliation over a million pull requests, rule by rule; a table in Markdown
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin reconcile -- $(RECONCILE)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

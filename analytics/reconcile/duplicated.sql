@@ -2,7 +2,7 @@
 -- severity: critical
 -- precedence: 90
 -- reason: a table of what is current has several rows for one pull request: the writer failed to keep it unique
--- remedy: rebuild the database from the stored answers; report it, with the log of the publish stage
+-- remedy: the pull request is fetched, and its rows are written anew; report it, with the log of the publish stage
 WITH contents AS (
     SELECT repository, number, any_value(id) AS node_id, max(updated_at) AS updated_at, count(*) AS rows
     FROM pull_request_contents

@@ -1,5 +1,5 @@
 -- code: incomplete
--- severity: info
+-- severity: warning
 -- precedence: 80
 -- reason: a list of the landed pull request is known not to be whole
 -- remedy: the pull request is fetched again, with every page of its lists

@@ -11,6 +11,7 @@ use crate::batch::{Batch, Landed};
 use crate::error::{DatabaseError, OpenError};
 use crate::land;
 use crate::positions::Positions;
+use crate::reconcile::Rotation;
 use crate::schema::{self, SchemaError};
 
 /// How much of the machine DuckDB may use; by default 80 % of the memory and every core.
@@ -27,6 +28,7 @@ pub struct Database {
     // Declared before the claim: the file must be closed when the claim is given up.
     pub(crate) connection: Connection,
     positions: Positions,
+    pub(crate) rotation: Rotation,
     pub(crate) claim: Arc<Claim>,
 }
 
@@ -142,6 +144,7 @@ impl Database {
         Ok(Self {
             connection,
             positions,
+            rotation: Rotation::default(),
             claim: Arc::new(claim),
         })
     }

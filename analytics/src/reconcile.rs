@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use jiff::Timestamp;
-use prmirror_proto::{Finding, RepositoryName, Severity};
+use prmirror_proto::{FETCH_VERSION, Finding, RepositoryName, Severity};
 
 use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
 use crate::error::DatabaseError;
+use crate::integrity;
 use crate::rules::{RULES, Rule};
 
-/// How findings are repaired.
+/// How the mirror is compared and how findings are repaired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReconcileSettings {
     /// How long a finding is left alone: what is on its way needs no repair.
@@ -31,6 +32,37 @@ pub struct ReconcileSettings {
     pub max_repairs: u32,
     /// Pull requests that wait to be fetched anyway: none of these is asked for again.
     pub under_way: Vec<(RepositoryName, u64)>,
+    /// Pull requests whose whole answers fail again and again.
+    pub stubborn: Vec<Stubborn>,
+    /// How long CI may run, or be awaited, before that is worth knowing.
+    pub ci_pending: Duration,
+    /// The label of a pull request that waits for CI; empty for none.
+    pub awaiting_ci_label: String,
+    /// How long a chunk of a backfill may be under way; beyond twice that it is stuck.
+    pub chunk_timeout: Duration,
+    /// What is fetched by an earlier version than this is fetched again.
+    pub fetch_version: u32,
+    /// How often the rules that read every row look at some more pull requests.
+    pub rotate_every: Duration,
+    /// How many they look at.
+    pub rotate_by: u32,
+    /// Whether they look at everything, now.
+    pub thorough: bool,
+}
+
+/// A pull request whose whole answers fail again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stubborn {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The number.
+    pub number: u64,
+    /// Failures.
+    pub attempts: u32,
+    /// When the first was.
+    pub since: Timestamp,
+    /// The last, in words.
+    pub last_error: String,
 }
 
 impl Default for ReconcileSettings {
@@ -43,6 +75,14 @@ impl Default for ReconcileSettings {
             backoff_escalated: Duration::from_secs(60 * 60),
             max_repairs: 500,
             under_way: Vec::new(),
+            stubborn: Vec::new(),
+            ci_pending: Duration::from_secs(60 * 60),
+            awaiting_ci_label: "awaiting-CI".to_owned(),
+            chunk_timeout: Duration::from_secs(30 * 60),
+            fetch_version: FETCH_VERSION,
+            rotate_every: Duration::from_secs(60),
+            rotate_by: 20_000,
+            thorough: false,
         }
     }
 }
@@ -52,6 +92,9 @@ impl Default for ReconcileSettings {
 pub struct Reconciled {
     /// Findings that were opened, reopened ones included.
     pub opened: u64,
+    /// Findings that are right after a repair, which a later observation has to confirm.
+    #[serde(default)]
+    pub repaired: u64,
     /// Findings that were closed.
     pub closed: u64,
     /// Findings that became escalated, or were retried as such.
@@ -59,12 +102,38 @@ pub struct Reconciled {
     /// Repairs to be asked for now. They are recorded as asked for: one that is lost is asked for
     /// again when the next attempt is due.
     pub repairs: Vec<Finding>,
-    /// Findings that are not closed.
+    /// Open findings that say that the mirror is not as GitHub is.
     pub open_total: u64,
     /// The same by rule; rules without any are left out.
     pub open_by_rule: BTreeMap<String, u64>,
+    /// Open findings that are worth knowing and no fault of the mirror, by rule.
+    #[serde(default)]
+    pub notes_by_rule: BTreeMap<String, u64>,
     /// How long it took.
     pub elapsed: Duration,
+    /// How long each rule took.
+    #[serde(default)]
+    pub elapsed_by_rule: BTreeMap<String, Duration>,
+}
+
+/// Whose turn it is with the rules that take turns.
+#[derive(Debug, Default)]
+pub(crate) struct Rotation {
+    /// When they were run last.
+    last_run: Option<Timestamp>,
+    /// The number after the last one that was looked at.
+    next: i64,
+    /// When the quality was sampled last.
+    last_sample: Option<Timestamp>,
+}
+
+/// The least time between two samples of the quality.
+const SAMPLE_EVERY: Duration = Duration::from_secs(60);
+
+fn is_due(last: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
+    last.is_none_or(|last| {
+        Duration::try_from(now.duration_since(last)).is_ok_and(|passed| passed >= every)
+    })
 }
 
 impl Database {
@@ -78,56 +147,113 @@ impl Database {
         settings: &ReconcileSettings,
     ) -> Result<Reconciled, DatabaseError> {
         let begun = Instant::now();
+        let rotation = &self.rotation;
+        let rotates = settings.thorough || is_due(rotation.last_run, now, settings.rotate_every);
+        let samples = is_due(rotation.last_sample, now, SAMPLE_EVERY);
         let transaction = self.connection.unchecked_transaction()?;
-        stage_settings(&transaction, now, settings)?;
-        transaction.execute_batch(&found_sql())?;
-        transaction.execute_batch(include_str!("../reconcile/lifecycle/1_compare.sql"))?;
+        stage_settings(&transaction, now, settings, rotates)?;
+        let range = if rotates {
+            Some(stage_rotation(&transaction, rotation.next, settings)?)
+        } else {
+            None
+        };
         let mut done = Reconciled {
-            opened: count_news(&transaction, "open")?,
-            closed: count_news(&transaction, "closed")?,
+            elapsed_by_rule: find(&transaction, rotates)?,
             ..Reconciled::default()
         };
+        transaction.execute_batch(include_str!("../reconcile/lifecycle/1_compare.sql"))?;
+        done.opened = count_news(&transaction, "open")?;
+        done.repaired = count_news(&transaction, "repaired")?;
+        done.closed = count_news(&transaction, "closed")?;
         let apply = include_str!("../reconcile/lifecycle/apply.sql");
         transaction.execute_batch(apply)?;
         transaction.execute_batch(include_str!("../reconcile/lifecycle/2_repair.sql"))?;
         done.escalated = count_news(&transaction, "escalated")?;
         done.repairs = repairs(&transaction)?;
         transaction.execute_batch(apply)?;
-        done.open_by_rule = open_by_rule(&transaction)?;
+        done.open_by_rule = open_by_rule(&transaction, true)?;
+        done.notes_by_rule = open_by_rule(&transaction, false)?;
         done.open_total = done.open_by_rule.values().sum();
+        if samples {
+            transaction.execute_batch(include_str!("../reconcile/lifecycle/3_quality.sql"))?;
+        }
         transaction.commit()?;
+        if let Some((_, to)) = range {
+            self.rotation.last_run = Some(now);
+            self.rotation.next = to.saturating_add(1);
+        }
+        if samples {
+            self.rotation.last_sample = Some(now);
+        }
         done.elapsed = begun.elapsed();
         Ok(done)
     }
+
+    /// What every rule finds, as it is there: rows `rule, repository, number, reason, changed_at,
+    /// evidence_at` as JSON, by rule and number. Nothing becomes of it.
+    ///
+    /// # Errors
+    /// When DuckDB fails.
+    pub fn found(
+        &mut self,
+        now: Timestamp,
+        settings: &ReconcileSettings,
+    ) -> Result<Vec<Vec<serde_json::Value>>, DatabaseError> {
+        let transaction = self.connection.unchecked_transaction()?;
+        stage_settings(&transaction, now, settings, true)?;
+        let everything = ReconcileSettings {
+            thorough: true,
+            ..settings.clone()
+        };
+        stage_rotation(&transaction, 0, &everything)?;
+        find(&transaction, true)?;
+        let mut statement = transaction.prepare(
+            "SELECT found.rule, repository, number, found.reason, changed_at, evidence_at
+             FROM found JOIN rules USING (rule) ORDER BY precedence, repository, number",
+        )?;
+        let mut rows = statement.query([])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let values = (0..6).map(|column| row.get(column).map(crate::value::json));
+            found.push(values.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(found)
+    }
 }
 
-/// Makes the temporary tables `settings`, of one row, and `rules`.
+/// Sets what rules and lifecycle go by: variables, and the temporary tables `settings` (of one row),
+/// `under_way` and `stubborn`.
 fn stage_settings(
     connection: &Connection,
     now: Timestamp,
     settings: &ReconcileSettings,
+    rotates: bool,
 ) -> Result<(), DatabaseError> {
-    let rules: Vec<String> = RULES
-        .iter()
-        .map(Rule::read)
-        .map(|rule| {
-            format!(
-                "('{}', '{}', {})",
-                rule.code, rule.severity, rule.precedence
-            )
-        })
-        .collect();
     connection.execute_batch(&format!(
-        "CREATE OR REPLACE TEMPORARY TABLE settings AS SELECT
+        "SET VARIABLE now = make_timestamptz({});
+         SET VARIABLE ci_pending = to_microseconds({});
+         SET VARIABLE chunk_timeout = to_microseconds({});
+         SET VARIABLE fetch_version = {};
+         SET VARIABLE awaiting_ci_label = '{}';
+         CREATE OR REPLACE TEMPORARY TABLE settings AS SELECT
              make_timestamptz({}) AS now,
              to_microseconds({}) AS grace,
              to_microseconds({}) AS backoff_min,
              to_microseconds({}) AS backoff_max,
              to_microseconds({}) AS backoff_escalated,
              {} AS max_attempts,
-             {} AS max_repairs;
-         CREATE OR REPLACE TEMPORARY TABLE rules AS
-         SELECT * FROM (VALUES {}) AS rules (rule, severity, precedence);",
+             {} AS max_repairs,
+             {rotates} AS has_rotated;
+         CREATE OR REPLACE TEMPORARY TABLE under_way (repository VARCHAR, number BIGINT);
+         CREATE OR REPLACE TEMPORARY TABLE stubborn (
+             repository VARCHAR, number BIGINT, attempts BIGINT, since TIMESTAMP WITH TIME ZONE,
+             last_error VARCHAR
+         );",
+        now.as_microsecond(),
+        settings.ci_pending.as_micros(),
+        settings.chunk_timeout.as_micros(),
+        settings.fetch_version,
+        settings.awaiting_ci_label.replace('\'', "''"),
         now.as_microsecond(),
         settings.grace.as_micros(),
         settings.backoff_min.as_micros(),
@@ -135,40 +261,100 @@ fn stage_settings(
         settings.backoff_escalated.as_micros(),
         settings.max_attempts,
         settings.max_repairs,
-        rules.join(", ")
     ))?;
-    connection.execute_batch(
-        "CREATE OR REPLACE TEMPORARY TABLE under_way (repository VARCHAR, number BIGINT)",
-    )?;
-    if !settings.under_way.is_empty() {
-        // Repository names hold letters, digits, `-`, `_` and `.`, so they need no escaping.
-        let rows: Vec<String> = settings
-            .under_way
-            .iter()
+    let insert = |table: &str, rows: Vec<String>| {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        connection.execute_batch(&format!("INSERT INTO {table} VALUES {}", rows.join(", ")))
+    };
+    // Repository names hold letters, digits, `-`, `_` and `.`, so they need no escaping.
+    let under_way = settings.under_way.iter();
+    insert(
+        "under_way",
+        under_way
             .map(|(repository, number)| format!("('{repository}', {number})"))
-            .collect();
-        let rows = rows.join(", ");
-        connection.execute_batch(&format!("INSERT INTO under_way VALUES {rows}"))?;
-    }
+            .collect(),
+    )?;
+    let stubborn = settings.stubborn.iter().map(|one| {
+        format!(
+            "('{}', {}, {}, make_timestamptz({}), '{}')",
+            one.repository,
+            one.number,
+            one.attempts,
+            one.since.as_microsecond(),
+            one.last_error.replace('\'', "''")
+        )
+    });
+    insert("stubborn", stubborn.collect())?;
     Ok(())
 }
 
-/// All rules as one query into the temporary table `found`. The view that most of them read is
-/// computed once, under its own name.
-fn found_sql() -> String {
-    let rules: Vec<String> = RULES
-        .iter()
-        .map(Rule::read)
-        .map(|rule| format!("SELECT '{}' AS rule, * FROM (\n{}\n)", rule.code, rule.sql))
-        .collect();
-    format!(
-        "CREATE OR REPLACE TEMPORARY TABLE found AS
-         WITH inventory_differences AS MATERIALIZED (SELECT * FROM main.inventory_differences)
-         SELECT DISTINCT ON (id) rule || ':' || repository || '#' || number AS id, *
-         FROM (\n{}\n)
-         ORDER BY id, evidence_at DESC",
-        rules.join("\nUNION ALL\n")
-    )
+/// Decides whose turn it is: a range of numbers, the temporary table `checked`, and the views over it.
+fn stage_rotation(
+    connection: &Connection,
+    next: i64,
+    settings: &ReconcileSettings,
+) -> Result<(i64, i64), DatabaseError> {
+    let to = |from: i64| -> Result<Option<i64>, DatabaseError> {
+        Ok(connection.query_row(
+            "SELECT CASE WHEN count(*) = ? THEN max(number) END FROM (
+                 SELECT number FROM pull_request_observations WHERE number >= ?
+                 ORDER BY number LIMIT ?
+             )",
+            [settings.rotate_by.into(), from, settings.rotate_by.into()],
+            |row| row.get(0),
+        )?)
+    };
+    let (from, to) = if settings.thorough {
+        (0, i64::MAX - 1)
+    } else {
+        // From the last ones it goes on with the first ones.
+        match to(next)? {
+            Some(to) => (next, to),
+            None => (next, i64::MAX - 1),
+        }
+    };
+    connection.execute_batch(&format!(
+        "SET VARIABLE from_number = {from}; SET VARIABLE to_number = {to}; {} {}",
+        include_str!("../reconcile/lifecycle/0_checked.sql"),
+        integrity::views()
+    ))?;
+    Ok((from, if to == i64::MAX - 1 { -1 } else { to }))
+}
+
+/// Runs every rule into the temporary table `found`, and tells how long each took. The view that many of
+/// them read is computed once, under its own name.
+fn find(
+    connection: &Connection,
+    rotates: bool,
+) -> Result<BTreeMap<String, Duration>, DatabaseError> {
+    let mut elapsed = BTreeMap::new();
+    let begun = Instant::now();
+    connection.execute_batch(
+        "CREATE OR REPLACE TEMPORARY TABLE found (
+             id VARCHAR, rule VARCHAR, repository VARCHAR, number BIGINT, node_id VARCHAR, reason VARCHAR,
+             changed_at TIMESTAMP WITH TIME ZONE, evidence_at TIMESTAMP WITH TIME ZONE
+         );
+         CREATE OR REPLACE TEMPORARY TABLE differences AS FROM inventory_differences;",
+    )?;
+    elapsed.insert("(inventory_differences)".to_owned(), begun.elapsed());
+    for rule in RULES.iter().map(Rule::read) {
+        if rule.is_rotating && !rotates {
+            continue;
+        }
+        let begun = Instant::now();
+        connection.execute_batch(&format!(
+            "INSERT INTO found
+             WITH inventory_differences AS (FROM differences), rule AS (\n{}\n)
+             SELECT DISTINCT ON (repository, number)
+                 '{}:' || repository || '#' || number, '{}', *
+             FROM rule ORDER BY repository, number, evidence_at DESC",
+            rule.sql, rule.code, rule.code
+        ))?;
+        elapsed.insert(rule.code.to_owned(), begun.elapsed());
+    }
+    Ok(elapsed)
 }
 
 fn count_news(connection: &Connection, status: &str) -> Result<u64, DatabaseError> {
@@ -179,10 +365,13 @@ fn count_news(connection: &Connection, status: &str) -> Result<u64, DatabaseErro
     )?)
 }
 
-fn open_by_rule(connection: &Connection) -> Result<BTreeMap<String, u64>, DatabaseError> {
+fn open_by_rule(
+    connection: &Connection,
+    is_gap: bool,
+) -> Result<BTreeMap<String, u64>, DatabaseError> {
     let mut statement = connection
-        .prepare("SELECT rule, count(*) FROM findings WHERE status <> 'closed' GROUP BY rule")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .prepare("SELECT rule, count(*) FROM open_findings WHERE is_gap = ? GROUP BY rule")?;
+    let rows = statement.query_map([is_gap], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -7,11 +7,12 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, Int64Builder, LargeStringBuilder, ListBuilder, RecordBatch,
     TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use duckdb::Connection;
 use jiff::Timestamp;
 
 use crate::error::DatabaseError;
+use crate::integrity::{Field, RowDigest};
 
 /// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub(crate) struct Shape {
     pub(crate) table: &'static str,
     pub(crate) columns: &'static [(&'static str, Kind)],
     temporary: bool,
+    /// How many of the columns, from the first on, have a part in the digest of the rows.
+    pub(crate) digested: usize,
 }
 
 impl Shape {
@@ -58,6 +61,15 @@ impl Shape {
             table,
             columns,
             temporary: false,
+            digested: 0,
+        }
+    }
+
+    /// The same with a digest over the first so many columns, see [`crate::integrity`].
+    pub(crate) const fn digested(self, columns: usize) -> Self {
+        Self {
+            digested: columns,
+            ..self
         }
     }
 
@@ -70,6 +82,7 @@ impl Shape {
             table,
             columns,
             temporary: true,
+            digested: 0,
         }
     }
 }
@@ -90,6 +103,7 @@ pub(crate) struct Rows {
     next: usize,
     rows: usize,
     misfit: Option<String>,
+    digest: RowDigest,
 }
 
 /// A count as DuckDB's `BIGINT`; GitHub's counts are far below its end.
@@ -122,6 +136,7 @@ impl Rows {
             next: 0,
             rows: 0,
             misfit: None,
+            digest: RowDigest::default(),
         }
     }
 
@@ -130,7 +145,21 @@ impl Rows {
         self.rows
     }
 
-    fn push(&mut self, value: impl FnOnce(&mut Column) -> bool) {
+    /// The sum of the digests of the rows since it was last taken.
+    pub(crate) const fn take_digest(&mut self) -> u128 {
+        self.digest.take()
+    }
+
+    fn push(&mut self, field: Field<'_>, value: impl FnOnce(&mut Column) -> bool) {
+        if self.next < self.shape.digested {
+            if self.next == 0 {
+                self.digest.begin(self.shape.table);
+            }
+            self.digest.field(field);
+            if self.next + 1 == self.shape.digested {
+                self.digest.end();
+            }
+        }
         if !self.columns.get_mut(self.next).is_some_and(value) && self.misfit.is_none() {
             let column = self.shape.columns.get(self.next).map(|(name, _)| *name);
             self.misfit = Some(format!("column {column:?} has another type"));
@@ -147,7 +176,7 @@ impl Rows {
     }
 
     pub(crate) fn maybe_text(&mut self, value: Option<&str>) {
-        self.push(|column| match column {
+        self.push(Field::Text(value), |column| match column {
             Column::Text(builder) => {
                 builder.append_option(value);
                 true
@@ -169,7 +198,7 @@ impl Rows {
     }
 
     pub(crate) fn signed(&mut self, value: Option<i64>) {
-        self.push(|column| match column {
+        self.push(Field::Number(value), |column| match column {
             Column::Number(builder) => {
                 builder.append_option(value);
                 true
@@ -187,7 +216,7 @@ impl Rows {
     }
 
     pub(crate) fn maybe_flag(&mut self, value: Option<bool>) {
-        self.push(|column| match column {
+        self.push(Field::Flag(value), |column| match column {
             Column::Flag(builder) => {
                 builder.append_option(value);
                 true
@@ -210,7 +239,7 @@ impl Rows {
 
     /// A time that is already in the database's form.
     pub(crate) fn micros(&mut self, value: Option<i64>) {
-        self.push(|column| match column {
+        self.push(Field::Number(value), |column| match column {
             Column::Time(builder) => {
                 builder.append_option(value);
                 true
@@ -224,13 +253,13 @@ impl Rows {
     }
 
     pub(crate) fn maybe_texts<'a>(&mut self, values: Option<impl IntoIterator<Item = &'a str>>) {
-        self.push(|column| match column {
+        let values: Option<Vec<&str>> = values.map(|values| values.into_iter().collect());
+        self.push(Field::Texts(values.as_deref()), |column| match column {
             Column::Texts(builder) => {
-                let present = values.is_some();
-                for value in values.into_iter().flatten() {
+                for value in values.iter().flatten() {
                     builder.values().append_value(value);
                 }
-                builder.append(present);
+                builder.append(values.is_some());
                 true
             }
             Column::Text(_)
@@ -242,7 +271,7 @@ impl Rows {
     }
 
     pub(crate) fn numbers(&mut self, values: impl IntoIterator<Item = u64>) {
-        self.push(|column| match column {
+        self.push(Field::Other, |column| match column {
             Column::Numbers(builder) => {
                 for value in values {
                     builder.values().append_value(signed(value));
@@ -315,19 +344,27 @@ fn batch(shape: &Shape, columns: Vec<Column>) -> Result<RecordBatch, arrow::erro
             Column::Texts(mut builder) => {
                 let array = builder.finish();
                 (
-                    DataType::List(Arc::new(Field::new("item", DataType::LargeUtf8, true))),
+                    DataType::List(Arc::new(arrow::datatypes::Field::new(
+                        "item",
+                        DataType::LargeUtf8,
+                        true,
+                    ))),
                     Arc::new(array),
                 )
             }
             Column::Numbers(mut builder) => {
                 let array = builder.finish();
                 (
-                    DataType::List(Arc::new(Field::new("item", DataType::Int64, true))),
+                    DataType::List(Arc::new(arrow::datatypes::Field::new(
+                        "item",
+                        DataType::Int64,
+                        true,
+                    ))),
                     Arc::new(array),
                 )
             }
         };
-        fields.push(Field::new(*name, kind, true));
+        fields.push(arrow::datatypes::Field::new(*name, kind, true));
         arrays.push(array);
     }
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)

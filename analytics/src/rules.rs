@@ -11,6 +11,16 @@ pub struct RuleDescription {
     pub severity: &'static str,
     /// Of several findings of one pull request, the one with the lowest is repaired.
     pub precedence: u32,
+    /// Whether a finding says that the mirror is not as GitHub is. The others are worth knowing, and no
+    /// fault of the mirror (`gap: no`).
+    pub is_gap: bool,
+    /// Whether fetching the pull request can help (`repair: none` where it cannot).
+    pub is_repaired: bool,
+    /// Whether it speaks of repositories and not of pull requests (`about: repository`).
+    pub about_repository: bool,
+    /// Whether it is too slow to look at everything each time, and takes turns instead
+    /// (`pace: rotation`): it finds what it finds among the pull requests in the table `checked`.
+    pub is_rotating: bool,
     /// What it finds.
     pub reason: &'static str,
     /// What is done about it.
@@ -24,16 +34,31 @@ pub(crate) struct Rule(&'static str);
 
 pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/missing.sql")),
+    Rule(include_str!("../reconcile/inconsistent.sql")),
     Rule(include_str!("../reconcile/unlanded.sql")),
     Rule(include_str!("../reconcile/head_differs.sql")),
     Rule(include_str!("../reconcile/closed_but_open.sql")),
     Rule(include_str!("../reconcile/open_but_closed.sql")),
     Rule(include_str!("../reconcile/ci_differs.sql")),
+    Rule(include_str!("../reconcile/ci_old_head.sql")),
     Rule(include_str!("../reconcile/stale.sql")),
+    Rule(include_str!("../reconcile/verified_wrong.sql")),
     Rule(include_str!("../reconcile/not_listed.sql")),
     Rule(include_str!("../reconcile/set_aside.sql")),
     Rule(include_str!("../reconcile/incomplete.sql")),
+    Rule(include_str!("../reconcile/rows_miscounted.sql")),
+    Rule(include_str!("../reconcile/orphaned.sql")),
+    Rule(include_str!("../reconcile/rows_altered.sql")),
     Rule(include_str!("../reconcile/duplicated.sql")),
+    Rule(include_str!("../reconcile/version_order.sql")),
+    Rule(include_str!("../reconcile/behind_schema.sql")),
+    Rule(include_str!("../reconcile/ci_pending.sql")),
+    Rule(include_str!("../reconcile/ci_not_started.sql")),
+    Rule(include_str!("../reconcile/stubborn.sql")),
+    Rule(include_str!("../reconcile/totals_disagree.sql")),
+    Rule(include_str!("../reconcile/stuck_chunk.sql")),
+    Rule(include_str!("../reconcile/stalled_backfill.sql")),
+    Rule(include_str!("../reconcile/low_completeness.sql")),
 ];
 
 impl Rule {
@@ -44,11 +69,54 @@ impl Rule {
             code: line("code"),
             severity: line("severity"),
             precedence: line("precedence").parse().unwrap_or(u32::MAX),
+            is_gap: line("gap") != "no",
+            is_repaired: line("repair") != "none",
+            about_repository: line("about") == "repository",
+            is_rotating: line("pace") == "rotation",
             reason: line("reason"),
             remedy: line("remedy"),
             sql: self.0,
         }
     }
+}
+
+/// The view `rules`: what the headers say, for views that ask and for people.
+pub(crate) fn view() -> String {
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let rows: Vec<String> = rules()
+        .iter()
+        .map(|rule| {
+            format!(
+                "({}, {}, {}, {}, {}, {}, {}, {}, {})",
+                text(rule.code),
+                text(rule.severity),
+                rule.precedence,
+                rule.is_gap,
+                rule.is_repaired,
+                rule.about_repository,
+                rule.is_rotating,
+                text(rule.reason),
+                text(rule.remedy)
+            )
+        })
+        .collect();
+    format!(
+        "CREATE OR REPLACE VIEW rules AS
+         SELECT * FROM (VALUES {}) AS rules (
+             rule, severity, precedence, is_gap, is_repaired, about_repository, is_rotating, reason, remedy
+         );
+         COMMENT ON VIEW rules IS 'The rules of reconciliation, as their files in analytics/reconcile/ say.';
+         COMMENT ON COLUMN rules.rule IS 'Code, as in findings.';
+         COMMENT ON COLUMN rules.severity IS 'info, warning or critical.';
+         COMMENT ON COLUMN rules.precedence IS 'Of several findings of one pull request, the one with the lowest is repaired.';
+         COMMENT ON COLUMN rules.is_gap IS 'Whether a finding says that the mirror is not as GitHub is; the others are worth knowing, and no fault of the mirror.';
+         COMMENT ON COLUMN rules.is_repaired IS 'Whether fetching the pull request can help.';
+         COMMENT ON COLUMN rules.about_repository IS 'Whether it speaks of repositories and not of pull requests.';
+         COMMENT ON COLUMN rules.is_rotating IS 'Whether the pull requests take turns in being looked at.';
+         COMMENT ON COLUMN rules.reason IS 'What it finds.';
+         COMMENT ON COLUMN rules.remedy IS 'What is done about it.';",
+        rows.join(", ")
+    )
 }
 
 /// Every rule, the most specific first.

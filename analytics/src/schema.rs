@@ -28,6 +28,13 @@ const STEPS: &[Step] = &[
         sql: &[include_str!("../schema/07_backfills.sql")],
     },
     Step {
+        version: 3,
+        sql: &[
+            include_str!("../schema/08_verification.sql"),
+            include_str!("../schema/09_integrity.sql"),
+        ],
+    },
+    Step {
         version: 4,
         sql: &[include_str!("../schema/10_freshness.sql")],
     },
@@ -49,8 +56,11 @@ const VIEWS: &[&str] = &[
     include_str!("../views/ci_history.sql"),
     include_str!("../views/api_cost_by_hour.sql"),
     include_str!("../views/people.sql"),
+    include_str!("../views/open_findings.sql"),
     include_str!("../views/completeness.sql"),
     include_str!("../views/open_quarantine.sql"),
+    include_str!("../views/truth_rate.sql"),
+    include_str!("../views/repository_quality.sql"),
     include_str!("../views/repository_status.sql"),
     include_str!("../views/backfill_chunk_progress.sql"),
     include_str!("../views/backfill_status.sql"),
@@ -93,6 +103,7 @@ pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
             duckdb::params![step.version, env!("CARGO_PKG_VERSION")],
         )?;
     }
+    transaction.execute_batch(&crate::rules::view())?;
     for sql in VIEWS {
         transaction.execute_batch(sql)?;
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use duckdb::Row;
 use duckdb::types::Value;
 use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DatabaseError;
@@ -60,6 +61,10 @@ pub struct RepositoryStatus {
     pub completeness_percent: f64,
     pub findings: u64,
     pub findings_by_rule: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub numbers_by_rule: BTreeMap<String, Vec<u64>>,
+    #[serde(default)]
+    pub notes_by_rule: BTreeMap<String, u64>,
     pub quarantined: u64,
     pub versions: u64,
     pub events: u64,
@@ -109,7 +114,7 @@ impl Reader {
                         missing, different, incomplete, completeness_percent, findings,
                         findings_by_rule, quarantined, versions, events, epoch_us(last_sweep_at),
                         epoch_us(last_listed_at), epoch_us(last_landed_at),
-                        epoch_us(last_full_sweep_started_at)
+                        epoch_us(last_full_sweep_started_at), numbers_by_rule, notes_by_rule
                  FROM repository_status ORDER BY repository",
             )?;
             let mut rows = statement.query([])?;
@@ -191,7 +196,7 @@ fn repository(row: &Row<'_>) -> Result<RepositoryStatus, DatabaseError> {
         incomplete: row.get(11)?,
         completeness_percent: row.get(12)?,
         findings: row.get(13)?,
-        findings_by_rule: counts(row.get(14)?)?,
+        findings_by_rule: by_rule(row.get(14)?)?,
         quarantined: row.get(15)?,
         versions: row.get(16)?,
         events: row.get(17)?,
@@ -199,11 +204,13 @@ fn repository(row: &Row<'_>) -> Result<RepositoryStatus, DatabaseError> {
         last_listed_at: maybe_time(row, 19)?,
         last_landed_at: maybe_time(row, 20)?,
         last_full_sweep_started_at: maybe_time(row, 21)?,
+        numbers_by_rule: by_rule(row.get(22)?)?,
+        notes_by_rule: by_rule(row.get(23)?)?,
     })
 }
 
-/// A `MAP(VARCHAR, BIGINT)`.
-fn counts(value: Value) -> Result<BTreeMap<String, u64>, DatabaseError> {
+/// A `MAP` with texts as its keys.
+fn by_rule<T: DeserializeOwned>(value: Value) -> Result<BTreeMap<String, T>, DatabaseError> {
     let json = crate::value::json(value);
     if json.is_null() {
         return Ok(BTreeMap::new());

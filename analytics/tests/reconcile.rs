@@ -29,7 +29,7 @@ impl World {
                 backoff_max: Duration::from_secs(20),
                 backoff_escalated: Duration::from_secs(3_600),
                 max_repairs: 10,
-                under_way: Vec::new(),
+                ..ReconcileSettings::default()
             },
         }
     }
@@ -107,17 +107,27 @@ fn a_finding_is_repaired_after_the_grace_and_closed_by_a_new_observation() {
     world.observed(95, &new);
     let done = world.reconcile(100);
     assert_eq!(
-        (done.closed, done.open_total, done.repairs.len()),
-        (2, 0, 0)
+        (
+            done.repaired,
+            done.closed,
+            done.open_total,
+            done.repairs.len()
+        ),
+        (1, 1, 0, 0)
     );
+    // Until something else than the repair itself says so, it is not closed.
+    assert_eq!(world.reconcile(105).closed, 0);
+    world.listed(110, std::slice::from_ref(&new));
+    assert_eq!(world.reconcile(115).closed, 1);
     assert_eq!(
         world.history(),
         [
             r#"[30,"head_differs:octo/mirror#1","open",0]"#,
             r#"[30,"stale:octo/mirror#1","open",0]"#,
             r#"[90,"head_differs:octo/mirror#1","repair_requested",1]"#,
-            r#"[100,"head_differs:octo/mirror#1","closed",1]"#,
+            r#"[100,"head_differs:octo/mirror#1","repaired",1]"#,
             r#"[100,"stale:octo/mirror#1","closed",0]"#,
+            r#"[115,"head_differs:octo/mirror#1","closed",1]"#,
         ]
     );
 }
@@ -175,7 +185,9 @@ fn a_finding_that_comes_back_is_opened_anew() {
     world.reconcile(30);
     assert_eq!(world.reconcile(90).repairs.len(), 1);
     world.observed(95, &pull_request(1, 1));
-    assert_eq!(world.reconcile(100).closed, 1);
+    assert_eq!(world.reconcile(100).repaired, 1);
+    world.listed(105, &[pull_request(1, 1)]);
+    assert_eq!(world.reconcile(106).closed, 1);
     let gone = changeset(ChangesetKind::Gone, &pull_request(1, 1), at(110));
     world.land(110, Record::Changeset(gone));
     world.listed(120, &[pull_request(1, 1)]);
@@ -206,4 +218,122 @@ fn the_oldest_findings_are_repaired_first_and_not_too_many() {
     assert_eq!(numbers(first), [5, 1]);
     let second = world.reconcile(121);
     assert_eq!(numbers(second), [2]);
+}
+
+#[test]
+fn a_repair_that_a_later_list_contradicts_is_open_again_and_its_attempts_count_on() {
+    let mut world = World::new();
+    world.observed(10, &pull_request(1, 1));
+    world.listed(20, &[pull_request(1, 9)]);
+    world.reconcile(30);
+    assert_eq!(world.reconcile(90).repairs.len(), 1);
+    // The answer was of a replica that had caught up halfway; the next list knows more.
+    world.observed(95, &pull_request(1, 9));
+    assert_eq!(world.reconcile(100).repaired, 1);
+    let mut more = pull_request(1, 9);
+    more.head_ref_oid = "f".repeat(40);
+    world.listed(110, &[more]);
+    let done = world.reconcile(115);
+    assert_eq!((done.opened, done.open_total), (1, 1));
+    let status = "SELECT status, attempts, repaired_at FROM findings WHERE rule = 'head_differs'";
+    assert_eq!(rows(&world.database, status), [r#"["open",1,null]"#]);
+    assert_eq!(world.reconcile(175).repairs[0].attempt, 2);
+}
+
+#[test]
+fn what_is_only_worth_knowing_is_no_gap_and_waits_until_the_mirror_is_right() {
+    let mut world = World::new();
+    world.settings.grace = Duration::ZERO;
+    world.settings.fetch_version += 1;
+    world.settings.max_repairs = 1;
+    world.observed(10, &pull_request(1, 1));
+    world.observed(10, &pull_request(2, 1));
+    world.listed(20, &[pull_request(1, 1), pull_request(2, 9)]);
+    let done = world.reconcile(30);
+    assert_eq!(
+        done.open_by_rule.keys().collect::<Vec<_>>(),
+        ["head_differs", "stale"]
+    );
+    assert_eq!(done.notes_by_rule["behind_schema"], 2);
+    assert_eq!(done.repairs[0].rule, "head_differs");
+    let background = &world.reconcile(31).repairs;
+    assert_eq!(
+        (background[0].rule.as_str(), background[0].severity),
+        ("behind_schema", Severity::Info)
+    );
+    // However often: it is never critical.
+    for round in 0..20_i64 {
+        world.reconcile(1_000 * (1 + round));
+    }
+    let severities = "SELECT DISTINCT severity FROM findings WHERE rule = 'behind_schema'";
+    assert_eq!(rows(&world.database, severities), [r#"["info"]"#]);
+}
+
+#[test]
+fn rows_take_turns_and_an_open_finding_is_looked_at_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.duckdb");
+    let mut world = World::new();
+    world.database = Database::open(&path, Default::default()).unwrap();
+    world.settings.rotate_by = 2;
+    world.settings.rotate_every = Duration::from_secs(60);
+    let all: Vec<PullRequest> = (1..=5).map(|number| pull_request(number, 1)).collect();
+    for seen in &all {
+        world.observed(10, seen);
+    }
+    world.listed(20, &all);
+    drop(std::mem::replace(
+        &mut world.database,
+        Database::in_memory().unwrap(),
+    ));
+    let writer = duckdb::Connection::open(&path).unwrap();
+    writer
+        .execute_batch("UPDATE files SET path = 'elsewhere' WHERE number >= 4")
+        .unwrap();
+    drop(writer);
+    world.database = Database::open(&path, Default::default()).unwrap();
+    let open = |done: &Reconciled| done.open_by_rule.get("rows_altered").copied().unwrap_or(0);
+    // Two at a time, once a minute: 1 and 2, 3 and 4, 5, and again from the first.
+    let seen: Vec<u64> = [30, 40, 90, 140, 150, 210]
+        .map(|at| open(&world.reconcile(at)))
+        .into();
+    assert_eq!(seen, [0, 0, 1, 1, 2, 2]);
+    let mut again = changeset(ChangesetKind::Changed, &all[3], at(220));
+    again.provenance.source = prmirror_proto::Source::Finding;
+    world.land(221, Record::Changeset(again));
+    assert_eq!(open(&world.reconcile(270)), 1, "whosever turn it is");
+    world.settings.thorough = true;
+    assert_eq!(open(&world.reconcile(271)), 1);
+}
+
+#[test]
+fn the_quality_is_sampled_when_it_changes_and_once_an_hour() {
+    let mut world = World::new();
+    world.observed(10, &pull_request(1, 1));
+    world.listed(20, &[pull_request(1, 1), pull_request(2, 1)]);
+    for seconds in [30, 40, 100, 3_000, 3_629, 3_700] {
+        world.reconcile(seconds);
+    }
+    world.observed(3_710, &pull_request(2, 1));
+    for seconds in [3_720, 3_800, 3_900] {
+        world.reconcile(seconds);
+    }
+    let samples =
+        "SELECT (epoch_us(sampled_at) - 1772366400000000) // 1000000, known, landed, missing,
+                          completeness_percent, truth_rate, score FROM quality ORDER BY 1";
+    assert_eq!(
+        rows(&world.database, samples),
+        [
+            "[30,2,1,1,50.0,null,50.0]",
+            "[3700,2,1,1,50.0,null,50.0]",
+            "[3800,2,2,0,100.0,null,100.0]"
+        ]
+    );
+    // Days later, one an hour is left.
+    let day = 86_400;
+    world.reconcile(3 * day);
+    let count = "SELECT count(*) FROM quality WHERE sampled_at < '2026-03-02'";
+    assert_eq!(rows(&world.database, count), ["[2]"]);
+    world.reconcile(500 * day);
+    assert_eq!(rows(&world.database, count), ["[0]"]);
 }

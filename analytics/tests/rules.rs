@@ -6,11 +6,15 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{STREAM, at, batch, changeset, checks, page, pull_request, repository, rows};
+use common::{STREAM, at, batch, changeset, checks, page, pull_request, repository};
 use jiff::Timestamp;
-use prmirror_analytics::{Database, Record, rules};
-use prmirror_proto::messages::ChangesetKind;
-use prmirror_proto::{Completeness, InventoryScope, PullRequest, Quarantined};
+use prmirror_analytics::{Database, ReconcileSettings, Record, Stubborn};
+use prmirror_proto::messages::{BackfillReport, ChangesetKind};
+use prmirror_proto::pull_request::{CiContext, StatusRollup};
+use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
+use prmirror_proto::{
+    Completeness, FieldDifference, InventoryScope, PullRequest, Quarantined, Source, Verification,
+};
 
 /// A database in which some pull requests were observed, then some listed.
 struct World {
@@ -53,6 +57,14 @@ impl World {
         )))
     }
 
+    /// GitHub was asked because of a finding.
+    fn repaired(&mut self, seconds: i64, pull_request: &PullRequest) -> &mut Self {
+        let mut again = changeset(ChangesetKind::Volatile, pull_request, at(seconds));
+        again.kind = ChangesetKind::Unchanged;
+        again.provenance.source = Source::Finding;
+        self.land(Record::Changeset(again))
+    }
+
     fn confirmed(&mut self, seconds: i64, pull_request: &PullRequest) -> &mut Self {
         let kind = ChangesetKind::Unchanged;
         self.land(Record::Changeset(changeset(
@@ -78,20 +90,24 @@ impl World {
         )))
     }
 
-    /// What every rule finds, as `rule [number, reason, changed_at, evidence_at]`.
-    fn found(&self) -> Vec<String> {
-        rules()
-            .iter()
-            .flat_map(|rule| {
-                let sql = format!(
-                    "SELECT number, reason, changed_at, evidence_at FROM ({}) ORDER BY number",
-                    rule.sql
-                );
-                rows(&self.database, &sql)
-                    .into_iter()
-                    .map(|row| format!("{} {row}", rule.code))
-            })
-            .collect()
+    /// What every rule finds a thousand seconds after noon, as `rule [number, reason, changed_at, evidence_at]`.
+    fn found(&mut self) -> Vec<String> {
+        self.found_at(1_000, &ReconcileSettings::default())
+    }
+
+    fn found_at(&mut self, seconds: i64, settings: &ReconcileSettings) -> Vec<String> {
+        let found = self.database.found(at(seconds), settings).unwrap();
+        let row = |row: Vec<serde_json::Value>| {
+            let [rule, _, rest @ ..] = row.as_slice() else {
+                panic!("{row:?}")
+            };
+            format!(
+                "{} {}",
+                rule.as_str().unwrap(),
+                serde_json::Value::from(rest)
+            )
+        };
+        found.into_iter().map(row).collect()
     }
 }
 
@@ -327,11 +343,17 @@ fn ci_of_more_contexts_than_a_page_shows_is_compared_by_its_counts() {
     let mut world = World::new();
     let known = pull_request(1, 1);
     let mut many = known.clone();
-    let rollup = many.checks.as_mut().unwrap();
-    rollup.contexts.total = Some(101);
+    let contexts = &mut many.checks.as_mut().unwrap().contexts;
+    let one = contexts.nodes[0].clone();
+    contexts.nodes = (0..101)
+        .map(|i| CiContext {
+            id: format!("CR_{i}"),
+            ..one.clone()
+        })
+        .collect();
+    contexts.total = Some(101);
     let mut many_others = many.clone();
     many_others.checks.as_mut().unwrap().contexts.nodes[0].id = "another".into();
-    many_others.checks.as_mut().unwrap().contexts.completeness = Completeness::Complete;
     world.observed(10, &many);
     world.listed(InventoryScope::Open, 20, &[many_others]);
     assert_eq!(world.found(), SILENT);
@@ -437,12 +459,421 @@ fn duplicated() {
         .execute_batch("INSERT INTO pull_request_contents FROM pull_request_contents")
         .unwrap();
     drop(writer);
-    let world = World {
+    let mut world = World {
         database: Database::open(&path, Default::default()).unwrap(),
         sequence: 1,
     };
+    let found = world.found();
+    let [altered, duplicated] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    // The rows are not those that were landed, either.
+    assert!(altered.starts_with("rows_altered [1,"), "{altered}");
     assert_eq!(
-        world.found(),
+        [duplicated],
         [r#"duplicated [1,"2 contents, 1 observations",null,"2026-03-01T12:00:10Z"]"#]
     );
+}
+
+/// A database in a file, whose rows can be altered behind the writer's back.
+struct Altered {
+    world: World,
+    path: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Altered {
+    /// Two pull requests, landed and listed.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirror.duckdb");
+        let mut world = World {
+            database: Database::open(&path, Default::default()).unwrap(),
+            sequence: 0,
+        };
+        let known = [pull_request(1, 1), pull_request(2, 1)];
+        world.observed(10, &known[0]).observed(10, &known[1]);
+        world.listed(InventoryScope::All, 20, &known);
+        assert_eq!(world.found(), SILENT);
+        Self {
+            world,
+            path,
+            _folder: folder,
+        }
+    }
+
+    /// What is found after the rows were altered.
+    fn by(sql: &str) -> Vec<String> {
+        let mut this = Self::new();
+        this.world.database = Database::in_memory().unwrap();
+        let writer = duckdb::Connection::open(&this.path).unwrap();
+        writer.execute_batch(sql).unwrap();
+        drop(writer);
+        this.world.database = Database::open(&this.path, Default::default()).unwrap();
+        this.world.found()
+    }
+}
+
+#[test]
+fn inconsistent() {
+    assert_eq!(
+        Altered::by("DELETE FROM pull_request_contents WHERE number = 2"),
+        [
+            format!(
+                r#"inconsistent [2,"version {} was landed; its content is not here",null,"2026-03-01T12:00:10Z"]"#,
+                pull_request(2, 1).version()
+            ),
+            r#"orphaned [2,"assignees: 1 rows, checks: 2 rows, closing_issues: 1 rows, comments: 1 rows, commits: 1 rows, files: 2 rows, labels: 1 rows, review_comments: 2 rows, review_requests: 1 rows, review_threads: 1 rows, reviews: 1 rows, timeline: 1 rows",null,"1970-01-01T00:00:00Z"]"#.to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn orphaned() {
+    let found = Altered::by(
+        "DELETE FROM pull_request_contents WHERE number = 2;
+         DELETE FROM pull_request_observations WHERE number = 2;
+         DELETE FROM inventory WHERE number = 2;
+         UPDATE scans SET total_count = 1",
+    );
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with(r#"orphaned [2,"assignees: 1 rows, "#),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn ci_old_head() {
+    let found = Altered::by(
+        "UPDATE check_runs SET head_ref_oid = 'eeee' WHERE number = 2 AND name = 'lint'",
+    );
+    assert_eq!(found.len(), 2, "{found:?}");
+    let head = pull_request(2, 1).head_ref_oid;
+    assert_eq!(
+        found[0],
+        format!(
+            r#"ci_old_head [2,"1 checks are of eeee; the head is {head}",null,"2026-03-01T12:16:40Z"]"#
+        )
+    );
+}
+
+#[test]
+fn rows_miscounted() {
+    let found = Altered::by(
+        "DELETE FROM files WHERE number = 2 AND position = 1;
+         UPDATE collections SET total = 4 WHERE number = 2 AND collection = 'comments'",
+    );
+    assert_eq!(
+        found[0],
+        r#"rows_miscounted [2,"comments: whole with 1 of 4, files: 1 rows, 2 landed",null,"2026-03-01T12:16:40Z"]"#
+    );
+}
+
+#[test]
+fn rows_altered() {
+    assert_eq!(
+        Altered::by("UPDATE review_threads SET is_resolved = true WHERE number = 2"),
+        [format!(
+            r#"rows_altered [2,"version {} does not have the digest that it was landed with",null,"2026-03-01T12:16:40Z"]"#,
+            pull_request(2, 1).version()
+        )]
+    );
+    // When it came here is no part of what it is.
+    assert_eq!(
+        Altered::by("UPDATE check_runs SET landed_at = now()"),
+        SILENT
+    );
+    // Nothing was noted of what was landed long ago.
+    let old = "UPDATE pull_request_contents SET rows_digest = NULL, title = 'another'";
+    assert_eq!(Altered::by(old), SILENT);
+}
+
+#[test]
+fn version_order() {
+    assert_eq!(
+        Altered::by("INSERT INTO version_log SELECT * FROM version_log WHERE number = 2"),
+        [r#"version_order [2,"1 versions are in the history again",null,"2026-03-01T12:16:40Z"]"#]
+    );
+    assert_eq!(
+        Altered::by("UPDATE version_log SET version = 'another' WHERE number = 2"),
+        [format!(
+            r#"version_order [2,"the newest version of the history is another; landed {}",null,"2026-03-01T12:16:40Z"]"#,
+            pull_request(2, 1).version()
+        )]
+    );
+}
+
+#[test]
+fn version_order_of_a_pull_request_that_went_back() {
+    let mut world = World::new();
+    let (first, second) = (pull_request(1, 1), pull_request(1, 2));
+    // The same content twice, with another between: two versions of the history are equal, and right.
+    let mut third = first.clone();
+    third.updated_at = second.updated_at;
+    world
+        .observed(10, &first)
+        .observed(20, &second)
+        .observed(30, &third)
+        .observed(40, &second);
+    world.gone(50, &second);
+    assert_eq!(world.found(), SILENT);
+}
+
+#[test]
+fn verified_wrong() {
+    let mut world = World::new();
+    let known = pull_request(1, 1);
+    world.observed(10, &known);
+    let result = |seconds, columns: &[&str]| {
+        Record::Verification(Verification {
+            run: format!("run-{seconds}"),
+            repository: repository(),
+            number: 1,
+            node_id: Some("PR_1".into()),
+            observed_at: at(seconds),
+            version: Some(pull_request(1, 1).version()),
+            fields: 80,
+            differences: columns
+                .iter()
+                .map(|column| FieldDifference {
+                    table: "pull_requests".into(),
+                    key: String::new(),
+                    column: Some((*column).into()),
+                    landed: None,
+                    github: Some("x".into()),
+                })
+                .collect(),
+        })
+    };
+    world.land(result(20, &[]));
+    assert_eq!(world.found(), SILENT);
+    world.land(result(30, &["title", "milestone_title"]));
+    let wrong = [
+        r#"verified_wrong [1,"2 fields differ: pull_requests.milestone_title, pull_requests.title",null,"2026-03-01T12:00:30Z"]"#,
+    ];
+    assert_eq!(world.found(), wrong);
+    // Seen to be of the same version: that wrote no rows.
+    world.confirmed(40, &known);
+    assert_eq!(world.found(), wrong);
+    world.repaired(50, &known);
+    assert_eq!(world.found(), SILENT);
+}
+
+#[test]
+fn behind_schema() {
+    let mut world = World::new();
+    world.observed(10, &pull_request(1, 1));
+    let mut settings = ReconcileSettings::default();
+    assert_eq!(world.found_at(20, &settings), SILENT);
+    settings.fetch_version += 1;
+    assert_eq!(
+        world.found_at(20, &settings),
+        [r#"behind_schema [1,"fetched by version 1, current is 2",null,"2026-03-01T12:00:10Z"]"#]
+    );
+}
+
+/// CI whose checks run since a time.
+fn running(number: u64, since: i64) -> StatusRollup {
+    let mut running = checks(number, 1, "SUCCESS");
+    running.state = "PENDING".into();
+    running.check_run_counts = "IN_PROGRESS:2".into();
+    for context in &mut running.contexts.nodes {
+        context.status = "IN_PROGRESS".into();
+        context.conclusion = None;
+        context.started_at = Some(at(since));
+        context.completed_at = None;
+    }
+    running
+}
+
+#[test]
+fn ci_pending() {
+    let mut world = World::new();
+    let settings = ReconcileSettings::default();
+    let mut pending = pull_request(1, 1);
+    pending.checks = Some(running(1, 0));
+    let mut merged = closed(pull_request(2, 1));
+    merged.checks = Some(running(2, 0));
+    world.observed(10, &pending).observed(10, &merged);
+    assert_eq!(world.found_at(3_600, &settings), SILENT);
+    assert_eq!(
+        world.found_at(3_601, &settings),
+        [r#"ci_pending [1,"2 checks run since 2026-03-01T12:00:00Z",null,"2026-03-01T12:00:10Z"]"#]
+    );
+}
+
+#[test]
+fn ci_not_started() {
+    let mut world = World::new();
+    let mut settings = ReconcileSettings::default();
+    let labelled = |number| {
+        let mut seen = pull_request(number, 1);
+        seen.labels.nodes[0].name = "awaiting-CI".into();
+        seen.timeline.nodes[0].label = Some("awaiting-CI".into());
+        seen
+    };
+    let mut with_ci = labelled(2);
+    with_ci.checks = Some(running(2, 3_000));
+    world
+        .observed(10, &labelled(1))
+        .observed(10, &with_ci)
+        .observed(10, &pull_request(3, 1));
+    // Labelled half a minute before noon.
+    assert_eq!(world.found_at(3_570, &settings), SILENT);
+    assert_eq!(
+        world.found_at(3_571, &settings),
+        [
+            r#"ci_not_started [1,"labelled awaiting-CI since 2026-03-01T11:59:30Z; CI is SUCCESS",null,"2026-03-01T12:00:10Z"]"#
+        ]
+    );
+    settings.awaiting_ci_label = String::new();
+    assert_eq!(world.found_at(3_571, &settings), SILENT);
+}
+
+#[test]
+fn stubborn() {
+    let mut world = World::new();
+    world.observed(10, &pull_request(1, 1));
+    let settings = ReconcileSettings {
+        stubborn: vec![Stubborn {
+            repository: repository(),
+            number: 1,
+            attempts: 5,
+            since: at(0),
+            last_error: "it's too heavy".into(),
+        }],
+        ..ReconcileSettings::default()
+    };
+    assert_eq!(
+        world.found_at(20, &settings),
+        [
+            r#"stubborn [1,"5 failures since 2026-03-01T12:00:00Z; the last: it's too heavy",null,"2026-03-01T12:00:00Z"]"#
+        ]
+    );
+}
+
+#[test]
+fn totals_disagree() {
+    let mut world = World::new();
+    let known = [pull_request(1, 1), pull_request(4, 1)];
+    world.observed(10, &known[0]).observed(10, &known[1]);
+    // Polls tell the total before everything was listed once: that proves nothing.
+    let mut poll = page(InventoryScope::Recent, "poll-1", at(15), &known);
+    poll.total_count = 3;
+    world.land(Record::Inventory(poll.clone()));
+    assert_eq!(world.found(), SILENT);
+    let mut all = page(InventoryScope::All, "sweep", at(20), &known);
+    all.total_count = 3;
+    world.land(Record::Inventory(all));
+    assert_eq!(
+        world.found(),
+        [
+            r#"totals_disagree [0,"GitHub counts 3, 2 are known; 2 numbers up to 4 are no known pull request",null,"2026-03-01T12:00:20Z"]"#
+        ]
+    );
+    // The next poll shows it.
+    let listed = [known[0].clone(), known[1].clone(), pull_request(5, 1)];
+    world.observed(28, &listed[2]);
+    world.listed(InventoryScope::Recent, 30, &listed);
+    assert_eq!(world.found(), SILENT);
+    // Gone ones are not counted any more, and were counted then.
+    world.gone(40, &listed[0]);
+    assert_eq!(world.found(), SILENT);
+}
+
+fn backfill(world: &mut World, seconds: i64, change: impl FnOnce(&mut BackfillState)) {
+    let mut state = BackfillState::new("backfill-1".into(), at(0));
+    state.chunks = vec![Chunk {
+        chunk: 3,
+        status: ChunkStatus::Processing,
+        members: Vec::new(),
+        listed_at: at(10),
+        started_at: Some(at(11)),
+        completed_at: None,
+        retries: 2,
+        error: Some("timeout".into()),
+    }];
+    change(&mut state);
+    world.land(Record::Backfill(BackfillReport {
+        repository: repository(),
+        at: at(seconds),
+        state,
+    }));
+}
+
+#[test]
+fn stuck_chunk() {
+    let mut world = World::new();
+    let settings = ReconcileSettings::default();
+    backfill(&mut world, 3_000, |_| {});
+    assert_eq!(world.found_at(3_611, &settings), SILENT);
+    assert_eq!(
+        world.found_at(3_612, &settings),
+        [
+            r#"stuck_chunk [0,"chunks [3] of backfill-1; the last error: timeout",null,"2026-03-01T12:50:00Z"]"#
+        ]
+    );
+    // It waits for GitHub's next hour.
+    backfill(&mut world, 3_100, |state| {
+        state.status = BackfillStatus::RateLimitLow
+    });
+    assert_eq!(world.found_at(3_612, &settings), SILENT);
+    backfill(&mut world, 3_200, |state| {
+        state.chunks[0].status = ChunkStatus::Failed
+    });
+    assert_eq!(world.found_at(3_201, &settings).len(), 1);
+}
+
+#[test]
+fn stalled_backfill() {
+    let mut world = World::new();
+    let settings = ReconcileSettings::default();
+    backfill(&mut world, 100, |state| state.chunks.clear());
+    assert_eq!(world.found_at(3_700, &settings), SILENT);
+    assert_eq!(
+        world.found_at(3_701, &settings),
+        [
+            r#"stalled_backfill [0,"active since 2026-03-01T12:01:40Z: no reason was told",null,"2026-03-01T12:01:40Z"]"#
+        ]
+    );
+    backfill(&mut world, 3_800, |state| {
+        state.chunks.clear();
+        state.status = BackfillStatus::Failed;
+        state.last_error = Some("forbidden".into());
+    });
+    assert_eq!(
+        world.found_at(3_801, &settings),
+        [
+            r#"stalled_backfill [0,"failed since 2026-03-01T13:03:20Z: forbidden",null,"2026-03-01T13:03:20Z"]"#
+        ]
+    );
+    backfill(&mut world, 3_900, |state| {
+        state.status = BackfillStatus::Paused
+    });
+    assert_eq!(world.found_at(99_000, &settings), SILENT);
+}
+
+#[test]
+fn low_completeness() {
+    let mut world = World::new();
+    let known: Vec<PullRequest> = (1..=20).map(|number| pull_request(number, 1)).collect();
+    for seen in &known[..18] {
+        world.observed(10, seen);
+    }
+    world.listed(InventoryScope::All, 20, &known);
+    let low = |world: &mut World| -> Vec<String> {
+        let found = world.found().into_iter();
+        found
+            .filter(|one| one.starts_with("low_completeness"))
+            .collect()
+    };
+    assert_eq!(
+        low(&mut world),
+        [
+            r#"low_completeness [0,"18 of 20 are right: 90.0 %; 2 missing, 0 different, 0 incomplete",null,"1970-01-01T00:00:00Z"]"#
+        ]
+    );
+    world.observed(30, &known[18]);
+    assert_eq!(low(&mut world), SILENT);
 }

@@ -20,8 +20,8 @@ wrong AS (
         bool_or(rule = 'missing') AS is_missing,
         bool_or(rule = 'incomplete') AS is_incomplete,
         bool_or(rule NOT IN ('missing', 'incomplete')) AS is_different
-    FROM findings
-    WHERE status <> 'closed'
+    FROM open_findings
+    WHERE is_gap AND number > 0
     GROUP BY repository, number
 )
 SELECT

@@ -1,6 +1,7 @@
 -- Pull requests of which a poll or sweep showed something else, later, than what is landed. Volatile
 -- data has no part: key data has none. What a list shows with an older updatedAt than the landed one
--- is the list lagging behind, and no difference.
+-- is the list lagging behind, and no difference. Each column is compared, and not the fingerprints: the
+-- landed one tells what was landed, and not what is in the table now.
 CREATE OR REPLACE VIEW inventory_differences AS
 SELECT
     inventory.repository,
@@ -47,10 +48,33 @@ SELECT
 FROM inventory
 JOIN pull_request_contents AS contents USING (repository, number)
 JOIN pull_request_observations AS landed USING (repository, number)
-WHERE inventory.fingerprint <> contents.fingerprint
-  AND inventory.observed_at > landed.observed_at
+WHERE inventory.observed_at > landed.observed_at
   AND inventory.updated_at >= contents.updated_at
-  AND landed.gone_at IS NULL;
+  AND landed.gone_at IS NULL
+  AND (
+      inventory.fingerprint <> contents.fingerprint
+      OR inventory.updated_at <> contents.updated_at
+      OR inventory.state <> contents.state
+      OR inventory.head_ref_oid <> contents.head_ref_oid
+      OR inventory.is_draft <> contents.is_draft
+      OR inventory.review_decision IS DISTINCT FROM contents.review_decision
+      OR inventory.label_names <> contents.label_names
+      OR inventory.total_labels <> contents.total_labels
+      OR inventory.total_assignees <> contents.total_assignees
+      OR inventory.total_review_requests <> contents.total_review_requests
+      OR inventory.changed_files <> contents.changed_files
+      OR inventory.total_commits <> contents.total_commits
+      OR inventory.total_reviews <> contents.total_reviews
+      OR inventory.total_review_threads <> contents.total_review_threads
+      OR inventory.total_comments <> contents.total_comments
+      OR inventory.total_timeline <> contents.total_timeline
+      OR inventory.total_closing_issues <> contents.total_closing_issues
+      OR inventory.checks_state IS DISTINCT FROM contents.checks_state
+      OR inventory.checks_total IS DISTINCT FROM contents.checks_total
+      OR inventory.check_run_counts IS DISTINCT FROM contents.check_run_counts
+      OR inventory.status_context_counts IS DISTINCT FROM contents.status_context_counts
+      OR inventory.contexts_digest IS DISTINCT FROM contents.contexts_digest
+  );
 COMMENT ON VIEW inventory_differences IS 'Pull requests of which a poll or sweep showed something else, later, than what is landed: both sides of every compared column.';
 COMMENT ON COLUMN inventory_differences.repository IS 'owner/name.';
 COMMENT ON COLUMN inventory_differences.number IS 'Number of the pull request.';

@@ -30,13 +30,17 @@ passes AS (
     FROM scans
     GROUP BY repository
 ),
-open_findings AS (
-    SELECT repository, sum(found)::BIGINT AS findings, map_from_entries(list((rule, found) ORDER BY rule)) AS findings_by_rule
+found AS (
+    SELECT
+        repository,
+        coalesce(sum(found) FILTER (is_gap), 0)::BIGINT AS findings,
+        map_from_entries(list((rule, found) ORDER BY rule) FILTER (is_gap)) AS findings_by_rule,
+        map_from_entries(list((rule, numbers) ORDER BY rule) FILTER (is_gap)) AS numbers_by_rule,
+        map_from_entries(list((rule, found) ORDER BY rule) FILTER (NOT is_gap)) AS notes_by_rule
     FROM (
-        SELECT repository, rule, count(*) AS found
-        FROM findings
-        WHERE status <> 'closed'
-        GROUP BY repository, rule
+        SELECT repository, rule, is_gap, count(*) AS found, min(number, 5) FILTER (number > 0) AS numbers
+        FROM open_findings
+        GROUP BY repository, rule, is_gap
     )
     GROUP BY repository
 ),
@@ -56,7 +60,7 @@ names AS (
     SELECT repository FROM observations
     UNION SELECT repository FROM listed
     UNION SELECT repository FROM passes
-    UNION SELECT repository FROM open_findings
+    UNION SELECT repository FROM found
     UNION SELECT repository FROM quarantined
 )
 SELECT
@@ -73,8 +77,10 @@ SELECT
     coalesce(completeness.different, 0) AS different,
     coalesce(contents.incomplete, 0) AS incomplete,
     coalesce(completeness.percent, 0) AS completeness_percent,
-    coalesce(open_findings.findings, 0) AS findings,
-    open_findings.findings_by_rule,
+    coalesce(found.findings, 0) AS findings,
+    found.findings_by_rule,
+    found.numbers_by_rule,
+    found.notes_by_rule,
     coalesce(quarantined.quarantined, 0) AS quarantined,
     coalesce(versions.versions, 0) AS versions,
     coalesce(happened.events, 0) AS events,
@@ -88,7 +94,7 @@ LEFT JOIN observations USING (repository)
 LEFT JOIN listed USING (repository)
 LEFT JOIN passes USING (repository)
 LEFT JOIN completeness USING (repository)
-LEFT JOIN open_findings USING (repository)
+LEFT JOIN found USING (repository)
 LEFT JOIN quarantined USING (repository)
 LEFT JOIN versions USING (repository)
 LEFT JOIN happened USING (repository);
@@ -106,8 +112,10 @@ COMMENT ON COLUMN repository_status.missing IS 'Known ones that are not landed.'
 COMMENT ON COLUMN repository_status.different IS 'Landed ones with an open finding other than incomplete.';
 COMMENT ON COLUMN repository_status.incomplete IS 'Landed ones of which a list is not whole.';
 COMMENT ON COLUMN repository_status.completeness_percent IS 'Share of the known ones that are landed and without an open finding.';
-COMMENT ON COLUMN repository_status.findings IS 'Findings that are not closed.';
+COMMENT ON COLUMN repository_status.findings IS 'Open findings that say that the mirror is not as GitHub is.';
 COMMENT ON COLUMN repository_status.findings_by_rule IS 'The same by rule; null when there are none.';
+COMMENT ON COLUMN repository_status.numbers_by_rule IS 'The lowest five numbers of each rule.';
+COMMENT ON COLUMN repository_status.notes_by_rule IS 'Open findings that are worth knowing and no fault of the mirror, by rule; null when there are none.';
 COMMENT ON COLUMN repository_status.quarantined IS 'Quarantined messages that were not made good since.';
 COMMENT ON COLUMN repository_status.versions IS 'Versions that were seen.';
 COMMENT ON COLUMN repository_status.events IS 'Events that were seen.';

@@ -21,8 +21,8 @@ pub use envelope::{DecodeError, Envelope, Message};
 pub use key_data::KeyData;
 pub use messages::{
     AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
-    CloudEvent, Connection, Decision, Event, EventData, FetchOutcome, Fetched, FieldDifference,
-    Finding, InventoryPage, InventoryScope, Lane, Observation, Page, Provenance,
+    CloudEvent, Connection, Decision, Event, EventData, FETCH_VERSION, FetchOutcome, Fetched,
+    FieldDifference, Finding, InventoryPage, InventoryScope, Lane, Observation, Page, Provenance,
     QuarantineDecision, Quarantined, Severity, Source, Valid, Verification, WebhookDelivery,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};

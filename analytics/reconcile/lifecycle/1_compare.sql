@@ -1,6 +1,8 @@
 -- What the rules found now (temporary table found) against the findings that are not closed: new ones
--- are opened, those that are still found keep their place and take the newest reason, and those that
--- are no longer found are closed, provided that something was observed since that can be the cause.
+-- are opened; those that are still found keep their place and take the newest reason; those that are no
+-- longer found are right again, provided that something was observed since that can be the cause. Right
+-- again without a repair is closed; after a repair it is repaired, and closed when a later observation
+-- confirms it. What is found again after it was repaired is open again, and its repairs count on.
 CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
 WITH still AS (
     SELECT * FROM findings WHERE status <> 'closed'
@@ -11,6 +13,7 @@ opened AS (
         found.reason, 'open' AS status, settings.now AS opened_at, found.evidence_at,
         found.changed_at, 0 AS attempts, settings.now + settings.grace AS next_attempt_at,
         NULL::TIMESTAMP WITH TIME ZONE AS closed_at,
+        NULL::TIMESTAMP WITH TIME ZONE AS repaired_at,
         true AS is_news
     FROM found
     JOIN rules USING (rule)
@@ -22,33 +25,75 @@ kept AS (
         still.* REPLACE (
             coalesce(found.node_id, still.node_id) AS node_id,
             found.reason AS reason,
+            CASE WHEN still.status = 'repaired' THEN 'open' ELSE still.status END AS status,
+            CASE WHEN still.status = 'repaired'
+                THEN greatest(still.next_attempt_at, settings.now + settings.grace)
+                ELSE still.next_attempt_at
+            END AS next_attempt_at,
             found.evidence_at AS evidence_at,
-            coalesce(found.changed_at, still.changed_at) AS changed_at
+            coalesce(found.changed_at, still.changed_at) AS changed_at,
+            NULL AS repaired_at
         ),
-        false AS is_news
+        still.status = 'repaired' AS is_news
     FROM still
     JOIN found USING (id)
-    WHERE found.reason <> still.reason OR found.evidence_at <> still.evidence_at
-),
-closed AS (
-    SELECT
-        still.* REPLACE ('closed' AS status, settings.now AS closed_at),
-        true AS is_news
-    FROM still
     CROSS JOIN settings
+    WHERE still.status = 'repaired'
+       OR found.reason <> still.reason
+       OR found.evidence_at <> still.evidence_at
+),
+-- Those that are not found, by rules that looked for them in this run.
+not_found AS (
+    SELECT
+        still.*,
+        coalesce(rules.about_repository, false) AS about_repository,
+        landed.observed_at AS landed_observed_at,
+        landed.landed_at,
+        landed.gone_at,
+        inventory.observed_at AS inventory_observed_at
+    FROM still
     ANTI JOIN found USING (id)
+    -- A rule that is no more finds nothing.
+    LEFT JOIN rules USING (rule)
     LEFT JOIN pull_request_observations AS landed
         ON landed.repository = still.repository AND landed.number = still.number
     LEFT JOIN inventory
         ON inventory.repository = still.repository AND inventory.number = still.number
-    -- Observed anew; or landed since, so that it agrees with what contradicted it; or the
-    -- inventory was.
-    WHERE landed.observed_at > still.evidence_at
-       OR landed.landed_at > still.opened_at
-       OR inventory.observed_at > still.evidence_at
+    CROSS JOIN settings
+    WHERE settings.has_rotated OR NOT coalesce(rules.is_rotating, false)
+),
+right_again AS (
+    SELECT
+        not_found.* EXCLUDE (about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at)
+        REPLACE (
+            CASE WHEN attempts = 0 OR about_repository THEN 'closed' ELSE 'repaired' END AS status,
+            CASE WHEN attempts = 0 OR about_repository THEN settings.now END AS closed_at,
+            CASE WHEN attempts > 0 AND NOT about_repository THEN settings.now END AS repaired_at
+        ),
+        true AS is_news
+    FROM not_found
+    CROSS JOIN settings
+    WHERE status <> 'repaired'
+      -- Observed anew; or landed since, so that it agrees with what contradicted it; or the
+      -- inventory was.
+      AND (about_repository
+           OR landed_observed_at > evidence_at
+           OR landed_at > opened_at
+           OR inventory_observed_at > evidence_at)
+),
+confirmed AS (
+    SELECT
+        not_found.* EXCLUDE (about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at)
+        REPLACE ('closed' AS status, settings.now AS closed_at),
+        true AS is_news
+    FROM not_found
+    CROSS JOIN settings
+    WHERE status = 'repaired'
+      AND (gone_at IS NOT NULL
+           OR landed_observed_at > repaired_at
+           OR inventory_observed_at > repaired_at)
 )
 SELECT * FROM opened
-UNION ALL
-SELECT * FROM kept
-UNION ALL
-SELECT * FROM closed;
+UNION ALL BY NAME SELECT * FROM kept
+UNION ALL BY NAME SELECT * FROM right_again
+UNION ALL BY NAME SELECT * FROM confirmed;

@@ -3,10 +3,10 @@
 -- the last attempt the finding is escalated and retried slowly.
 CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
 WITH most_specific AS (
-    SELECT DISTINCT ON (findings.repository, findings.number) findings.*
+    SELECT DISTINCT ON (findings.repository, findings.number) findings.*, rules.is_gap
     FROM findings
     JOIN rules USING (rule)
-    WHERE findings.status <> 'closed'
+    WHERE findings.status IN ('open', 'repair_requested', 'escalated') AND rules.is_repaired
     ORDER BY rules.precedence, findings.id
 ),
 due AS (
@@ -20,14 +20,15 @@ due AS (
         WHERE walked_at IS NULL AND status IN ('active', 'rate_limit_low')
     ) AS walks USING (repository, rule)
     WHERE next_attempt_at <= settings.now
-    ORDER BY opened_at, id
+    -- What is only worth knowing waits until the mirror is right.
+    ORDER BY is_gap DESC, opened_at, id
     LIMIT (SELECT max_repairs FROM settings)
 )
 SELECT
-    due.* REPLACE (
+    due.* EXCLUDE (is_gap) REPLACE (
         attempts + 1 AS attempts,
-        CASE WHEN attempts >= settings.max_attempts THEN 'escalated' ELSE 'repair_requested' END AS status,
-        CASE WHEN attempts >= settings.max_attempts THEN 'critical' ELSE severity END AS severity,
+        CASE WHEN is_gap AND attempts >= settings.max_attempts THEN 'escalated' ELSE 'repair_requested' END AS status,
+        CASE WHEN is_gap AND attempts >= settings.max_attempts THEN 'critical' ELSE severity END AS severity,
         settings.now + CASE
             WHEN attempts >= settings.max_attempts THEN settings.backoff_escalated
             -- The power is bounded before it is taken: attempts grow for as long as repair fails.

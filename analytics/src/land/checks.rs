@@ -1,5 +1,7 @@
 //! CI by head commit: what is current, and the history of what was.
 
+use std::collections::BTreeSet;
+
 use duckdb::Connection;
 use prmirror_proto::PullRequest;
 
@@ -25,7 +27,9 @@ pub(crate) const SHAPE: Shape = Shape::new(
         ("landed_at", Kind::Time),
         ("superseded_at", Kind::Time),
     ],
-);
+)
+// What it is, and not when it came and went.
+.digested(12);
 
 pub(crate) const LANDING: Shape = Shape::temporary(
     "landing_checks",
@@ -35,6 +39,11 @@ pub(crate) const LANDING: Shape = Shape::temporary(
         ("head_ref_oid", Kind::Text),
         ("id", Kind::Text),
     ],
+);
+
+pub(crate) const REWRITTEN: Shape = Shape::temporary(
+    "landing_rewritten",
+    &[("repository", Kind::Text), ("number", Kind::Number)],
 );
 
 /// CI of some pull requests.
@@ -51,8 +60,8 @@ impl Checks {
         }
     }
 
-    /// Adds that of one pull request.
-    pub(super) fn push(&mut self, key: &Key, landed_at: i64, pull_request: &PullRequest) {
+    /// Adds that of one pull request, and gives the digest of its rows.
+    pub(super) fn push(&mut self, key: &Key, landed_at: i64, pull_request: &PullRequest) -> u128 {
         let contexts = pull_request
             .checks
             .iter()
@@ -76,18 +85,46 @@ impl Checks {
             rows.micros(Some(landed_at));
             rows.micros(None);
         }
+        self.rows.take_digest()
     }
 
     /// Makes these the current ones. What was current of the pull requests in `landing_keys`, if any
     /// are `replaced`, and is not among them becomes history, from the time at which the new content
-    /// was observed; so this comes after the observations are written.
+    /// was observed; so this comes after the observations are written. Not so of the `rewritten` ones,
+    /// whose rows are written again because they may not be what had been landed.
     pub(super) fn write(
         self,
         connection: &Connection,
         replaced: bool,
+        rewritten: &BTreeSet<&Key>,
     ) -> Result<(), DatabaseError> {
         if replaced {
             self.landing.stage(connection)?;
+            if !rewritten.is_empty() {
+                let mut rows = Rows::new(&REWRITTEN);
+                for key in rewritten {
+                    key.push(&mut rows);
+                }
+                rows.stage(connection)?;
+                connection.execute_batch(
+                    // What GitHub has now was not superseded, whatever the table says.
+                    "DELETE FROM check_runs
+                     USING (
+                         SELECT * FROM landing_checks
+                         SEMI JOIN landing_rewritten USING (repository, number)
+                     ) AS present
+                     WHERE check_runs.repository = present.repository
+                       AND check_runs.number = present.number
+                       AND check_runs.head_ref_oid = present.head_ref_oid
+                       AND check_runs.id = present.id
+                       AND superseded_at IS NOT NULL;
+
+                     INSERT INTO landing_checks
+                     SELECT repository, number, head_ref_oid, id
+                     FROM check_runs SEMI JOIN landing_rewritten USING (repository, number)
+                     WHERE superseded_at IS NULL",
+                )?;
+            }
             connection.execute_batch(
                 "INSERT INTO check_runs
                  SELECT check_runs.* REPLACE (observations.content_observed_at AS superseded_at)

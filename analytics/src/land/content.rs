@@ -1,22 +1,34 @@
 //! The content of pull requests: one wide row each, and the rows of their lists.
 
 use duckdb::Connection;
-use prmirror_proto::PullRequest;
 use prmirror_proto::key_data::{ChecksKey, KeyData};
+use prmirror_proto::{Changeset, PullRequest};
 
 use super::{Key, delete_keyed};
 use crate::error::DatabaseError;
+use crate::integrity::noted;
 use crate::rows::{Kind, Rows, Shape};
 
 macro_rules! shape {
     ($name:ident, $table:literal, $($column:literal $kind:ident),+ $(,)?) => {
-        pub(crate) const $name: Shape = Shape::new($table, &[
-            ("repository", Kind::Text), ("number", Kind::Number), $(($column, Kind::$kind)),+
-        ]);
+        pub(crate) const $name: Shape = {
+            const COLUMNS: &[(&str, Kind)] = &[
+                ("repository", Kind::Text), ("number", Kind::Number), $(($column, Kind::$kind)),+
+            ];
+            Shape::new($table, COLUMNS).digested(COLUMNS.len())
+        };
     };
 }
 
-shape!(CONTENTS, "pull_request_contents",
+/// The columns of [`CONTENTS`] that say where a content is from and what was noted of it, after those that
+/// are the content.
+const NOTES: usize = 2;
+
+pub(crate) const CONTENTS: Shape = {
+    let digested = ALL_CONTENTS.columns.len() - NOTES;
+    ALL_CONTENTS.digested(digested)
+};
+shape!(ALL_CONTENTS, "pull_request_contents",
     "id" Text, "repository_id" Text, "full_database_id" Number, "url" Text, "title" Text,
     "body" Text, "state" Text, "is_draft" Flag, "locked" Flag, "author" Text, "author_kind" Text,
     "created_at" Time, "updated_at" Time, "closed_at" Time, "merged_at" Time, "merged_by" Text,
@@ -29,7 +41,8 @@ shape!(CONTENTS, "pull_request_contents",
     "total_review_requests" Number, "total_commits" Number, "total_reviews" Number,
     "total_review_threads" Number, "total_comments" Number, "total_timeline" Number,
     "total_closing_issues" Number, "checks_state" Text, "checks_total" Number,
-    "check_run_counts" Text, "status_context_counts" Text, "contexts_digest" Text);
+    "check_run_counts" Text, "status_context_counts" Text, "contexts_digest" Text,
+    "fetch_version" Number, "rows_digest" Number);
 shape!(COLLECTIONS, "collections",
     "collection" Text, "completeness" Text, "total" Number, "held" Number);
 shape!(LABELS, "labels", "position" Number, "name" Text, "id" Text, "color" Text);
@@ -96,13 +109,42 @@ impl Contents {
         }
     }
 
-    /// Adds one pull request.
-    pub(super) fn push(&mut self, key: &Key, version: &str, pull_request: &PullRequest) {
-        self.push_content(key, version, pull_request);
+    /// Adds one pull request. `checks` is the digest of the rows of its CI, which are kept elsewhere.
+    pub(super) fn push(
+        &mut self,
+        key: &Key,
+        changeset: &Changeset,
+        pull_request: &PullRequest,
+        checks: u128,
+    ) {
         self.push_lists(key, pull_request);
         self.push_discussion(key, pull_request);
+        self.push_content(key, &changeset.version, pull_request);
+        let lists = self.lists_mut().into_iter().map(Rows::take_digest);
+        let sum = checks + lists.sum::<u128>() + self.contents.take_digest();
+        self.contents
+            .number(changeset.provenance.fetch_version.into());
+        self.contents.signed(Some(noted(sum)));
     }
 
+    const fn lists_mut(&mut self) -> [&mut Rows; 12] {
+        [
+            &mut self.collections,
+            &mut self.labels,
+            &mut self.assignees,
+            &mut self.review_requests,
+            &mut self.files,
+            &mut self.commits,
+            &mut self.reviews,
+            &mut self.review_threads,
+            &mut self.review_comments,
+            &mut self.comments,
+            &mut self.timeline_items,
+            &mut self.closing_issues,
+        ]
+    }
+
+    /// Adds the content but for its last columns, [`NOTES`].
     fn push_content(&mut self, key: &Key, version: &str, pull_request: &PullRequest) {
         let seen = KeyData::of(pull_request);
         let rows = &mut self.contents;

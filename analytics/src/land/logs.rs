@@ -3,7 +3,7 @@
 //! A message that was sent twice under two sequences says nothing new: each log has an identity, and
 //! what is in is not added again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use duckdb::Connection;
 use prmirror_proto::key_data::KeyData;
@@ -109,7 +109,7 @@ pub(crate) const LANDING_IDS: Shape = Shape::temporary(
 
 /// The identities among these that a log has already. `seen_at` is the log's column for the time
 /// given with each: logs are written about in its order, so most of a log need not be read.
-fn known(
+pub(super) fn known(
     connection: &Connection,
     table: &str,
     identity: &str,
@@ -167,6 +167,56 @@ pub(super) fn land_versions(
     let mut rows = Rows::new(&VERSIONS);
     for (id, at, key, changeset) in versions {
         if !known.contains(&id) && in_batch.insert((id, at)) {
+            push_version(&mut rows, key, changeset, landed_at);
+        }
+    }
+    rows.append(connection)
+}
+
+/// Frees the histories of repaired pull requests of repetitions, and lets them end with what has landed.
+pub(super) fn mend_versions(
+    connection: &Connection,
+    repaired: &BTreeSet<&Key>,
+    contents: &BTreeMap<&Key, &Changeset>,
+    landed_at: i64,
+) -> Result<(), DatabaseError> {
+    if !super::set_keys(connection, repaired.iter().copied())? {
+        return Ok(());
+    }
+    connection.execute_batch(
+        "CREATE OR REPLACE TEMPORARY TABLE mended_versions AS
+         WITH own AS (SELECT * FROM version_log SEMI JOIN landing_keys USING (repository, number)),
+         repeated AS (
+             SELECT DISTINCT repository, number FROM own
+             GROUP BY repository, number, kind, version, observed_at HAVING count(*) > 1
+         )
+         SELECT DISTINCT ON (repository, number, kind, version, observed_at) own.*
+         FROM own SEMI JOIN repeated USING (repository, number)
+         ORDER BY repository, number, kind, version, observed_at, landed_at;
+         DELETE FROM version_log USING (SELECT DISTINCT repository, number FROM mended_versions) AS keys
+         WHERE version_log.repository = keys.repository AND version_log.number = keys.number;
+         INSERT INTO version_log FROM mended_versions;
+         DROP TABLE mended_versions;",
+    )?;
+    let mut statement = connection.prepare(
+        "SELECT repository, number, max_by(version, (updated_at, observed_at, version))
+         FROM version_log SEMI JOIN landing_keys USING (repository, number)
+         WHERE kind <> 'gone' GROUP BY repository, number",
+    )?;
+    let found = statement.query_map([], |row| {
+        let key = Key {
+            repository: row.get(0)?,
+            number: row.get(1)?,
+        };
+        Ok((key, row.get::<_, String>(2)?))
+    })?;
+    let newest: HashMap<Key, String> = found.collect::<Result<_, _>>()?;
+    let mut rows = Rows::new(&VERSIONS);
+    for key in repaired {
+        let Some(changeset) = contents.get(key) else {
+            continue;
+        };
+        if newest.get(*key) != Some(&changeset.version) {
             push_version(&mut rows, key, changeset, landed_at);
         }
     }

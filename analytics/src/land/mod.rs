@@ -10,6 +10,7 @@ pub(crate) mod content;
 pub(crate) mod inventory;
 pub(crate) mod logs;
 pub(crate) mod state;
+pub(crate) mod verifications;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +95,8 @@ pub(crate) fn land(
     let mut streams = BTreeSet::new();
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
-    let mut reports = Vec::new();
+    let (mut reports, mut verifications) = (Vec::new(), Vec::new());
+    let mut decisions = Vec::new();
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -115,6 +117,8 @@ pub(crate) fn land(
             Record::Backfill(report) => reports.push(report),
             Record::Quarantined(what) => quarantined.push((message, what)),
             Record::Cost(cost) => costs.push(cost),
+            Record::Verification(result) => verifications.push(result),
+            Record::Decision(decision) => decisions.push(decision),
         }
     }
     if landed.landed == 0 {
@@ -126,6 +130,8 @@ pub(crate) fn land(
     backfills::land(&transaction, &reports)?;
     logs::land_quarantined(&transaction, &quarantined)?;
     logs::land_costs(&transaction, &costs)?;
+    verifications::land(&transaction, &verifications)?;
+    verifications::land_decisions(&transaction, &decisions)?;
     moved.write(&transaction, &streams)?;
     transaction.commit()?;
     *positions = moved;
@@ -158,10 +164,22 @@ fn land_changesets(
     let mut touched = BTreeSet::new();
     // Of several contents of one pull request, the newest alone is written.
     let mut contents: BTreeMap<&Key, &Changeset> = BTreeMap::new();
+    let mut repairs = Repairs::default();
     for (key, changeset) in changesets {
-        match states.entry(key.clone()).or_default().fold(changeset) {
+        let effect = states.entry(key.clone()).or_default().fold(changeset);
+        if changeset.provenance.is_repair() && effect != state::Effect::None {
+            repairs.all.insert(key);
+        }
+        match effect {
             state::Effect::Content => {
                 contents.insert(key, changeset);
+                touched.insert(key.clone());
+                repairs.rewritten.remove(key);
+            }
+            state::Effect::Rewritten => {
+                if contents.insert(key, changeset).is_none() {
+                    repairs.rewritten.insert(key);
+                }
                 touched.insert(key.clone());
             }
             state::Effect::Observation => {
@@ -170,21 +188,40 @@ fn land_changesets(
             state::Effect::None => landed.older += 1,
         }
     }
-    // Only what is there is deleted: a backfill finds nothing, and need not look.
-    let replaced = set_keys(connection, known.intersection(&touched))?;
-    state::write(connection, &states, &touched, replaced, landed_at)?;
+    // Only what is there is deleted: a backfill finds nothing, and need not look. What is repaired may
+    // have rows of which nothing is known.
     let replaced = set_keys(
         connection,
-        contents
-            .keys()
-            .copied()
-            .filter(|key| with_content.contains(*key)),
+        touched
+            .iter()
+            .filter(|key| known.contains(*key) || repairs.all.contains(*key)),
     )?;
-    write_contents(connection, &contents, replaced, landed_at)?;
+    state::write(connection, &states, &touched, replaced, landed_at)?;
+    let lost = repairs.all.iter().copied().filter(|key| {
+        let state = states.get(*key);
+        state.is_some_and(|state| !state.has_content())
+    });
+    let replaced: BTreeSet<&Key> = contents
+        .keys()
+        .copied()
+        .filter(|key| with_content.contains(*key) || repairs.all.contains(*key))
+        .chain(lost)
+        .collect();
+    let replaced = set_keys(connection, replaced)?;
+    write_contents(connection, &contents, replaced, &repairs, landed_at)?;
     landed.pull_requests = contents.len();
     logs::land_versions(connection, changesets, landed_at)?;
+    logs::mend_versions(connection, &repairs.all, &contents, landed_at)?;
     landed.events = logs::land_events(connection, changesets, landed_at)?;
     Ok(())
+}
+
+/// Pull requests that were fetched because their rows may be wrong.
+#[derive(Default)]
+struct Repairs<'k> {
+    all: BTreeSet<&'k Key>,
+    /// Those of which the content is the one that is known.
+    rewritten: BTreeSet<&'k Key>,
 }
 
 /// Writes contents; `replaced` tells whether `landing_keys` holds any of them.
@@ -192,6 +229,7 @@ fn write_contents(
     connection: &Connection,
     contents: &BTreeMap<&Key, &Changeset>,
     replaced: bool,
+    repairs: &Repairs<'_>,
     landed_at: i64,
 ) -> Result<(), DatabaseError> {
     let mut rows = content::Contents::new();
@@ -200,13 +238,13 @@ fn write_contents(
     for (key, changeset) in contents {
         if let Some(snapshot) = &changeset.snapshot {
             let pull_request = &snapshot.pull_request;
-            rows.push(key, &changeset.version, pull_request);
-            checks.push(key, landed_at, pull_request);
+            let digest = checks.push(key, landed_at, pull_request);
+            rows.push(key, changeset, pull_request, digest);
             repositories.insert(&key.repository, &pull_request.repository_id);
         }
     }
     rows.write(connection, replaced)?;
-    checks.write(connection, replaced)?;
+    checks.write(connection, replaced, &repairs.rewritten)?;
     add_repositories(connection, &repositories, landed_at)
 }
 

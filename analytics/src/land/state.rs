@@ -71,6 +71,8 @@ pub(super) struct State {
 pub(super) enum Effect {
     /// The content is another one now.
     Content,
+    /// The content is the same, and its rows are to be written anew: they may not be what had landed.
+    Rewritten,
     /// Only times, or what does not count, moved.
     Observation,
     /// It is older than what is known.
@@ -129,15 +131,20 @@ impl State {
             observed_at,
             version: changeset.version.clone(),
         };
-        if self.content.as_ref().is_none_or(|known| *known < content) {
+        let repair = changeset.provenance.is_repair();
+        let is_newer = self.content.as_ref().is_none_or(|known| {
+            // What is repaired may be wrong in when GitHub changed it, too.
+            *known < content || (repair && known.observed_at < content.observed_at)
+        });
+        if is_newer {
             let same = self
                 .content
                 .as_ref()
                 .is_some_and(|known| known.version == content.version);
-            effect = if same {
-                Effect::Observation
-            } else {
-                Effect::Content
+            effect = match (same, repair) {
+                (true, false) => Effect::Observation,
+                (true, true) => Effect::Rewritten,
+                (false, _) => Effect::Content,
             };
             self.content = Some(content);
             let provenance = &changeset.provenance;

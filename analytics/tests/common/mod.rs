@@ -166,6 +166,7 @@ pub(crate) fn provenance(observed_at: Timestamp) -> Provenance {
         noticed_at: observed_at - 2.seconds(),
         changed_at: Some(observed_at - 5.seconds()),
         request: format!("change:{observed_at}"),
+        fetch_version: prmirror_proto::FETCH_VERSION,
     }
 }
 

@@ -122,4 +122,25 @@ pub struct Provenance {
     pub changed_at: Option<Timestamp>,
     /// Message id of the change request.
     pub request: String,
+    /// The [`FETCH_VERSION`] of the process that asked GitHub; 0 of messages older than that.
+    #[serde(default)]
+    pub fetch_version: u32,
+}
+
+/// Version of what is asked of GitHub and kept of its answers. It is raised when the queries ask for
+/// more: what was fetched before is then fetched again, in the background.
+pub const FETCH_VERSION: u32 = 1;
+
+impl Provenance {
+    /// Whether the pull request was asked for because its rows may be wrong, or by somebody: then they
+    /// are written anew, even if GitHub says what it said before.
+    #[must_use]
+    pub const fn is_repair(&self) -> bool {
+        match self.source {
+            Source::Finding | Source::Request => true,
+            Source::Webhook | Source::Poll | Source::Sweep | Source::Backfill | Source::Recheck => {
+                false
+            }
+        }
+    }
 }

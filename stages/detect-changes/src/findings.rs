@@ -9,7 +9,7 @@ use prmirror_proto::envelope::Message as _;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::state::BackfillState;
 use prmirror_proto::subjects::{BUCKET_BACKFILLS, STREAM_FINDINGS, repository_key};
-use prmirror_proto::{Finding, RepositoryName};
+use prmirror_proto::{Finding, RepositoryName, Severity};
 
 use crate::detector::is_walking;
 use crate::routing::{Route, Router, Sign, between};
@@ -63,10 +63,12 @@ impl Findings {
             repository: finding.repository.clone(),
             number: finding.number,
             id: finding.node_id.clone(),
-            lane: match route {
-                Route::To(lane) => lane,
+            lane: match (finding.severity, route) {
+                // What is only worth knowing is looked at again in the background.
+                (Severity::Info, _) => Lane::Bulk,
+                (Severity::Warning | Severity::Critical, Route::To(lane)) => lane,
                 // A repair is never left out.
-                Route::Skip => Lane::Bulk,
+                (Severity::Warning | Severity::Critical, Route::Skip) => Lane::Bulk,
             },
             source: Source::Finding,
             basis: finding.message_id(),

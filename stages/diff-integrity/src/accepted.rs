@@ -113,6 +113,8 @@ impl Accepted {
             version: self.version.clone(),
             previous: self.previous.clone(),
             snapshot: match self.kind {
+                // What has landed may not be what was accepted.
+                ChangesetKind::Unchanged if self.provenance.is_repair() => self.snapshot.clone(),
                 ChangesetKind::Unchanged | ChangesetKind::Gone => None,
                 ChangesetKind::New | ChangesetKind::Changed | ChangesetKind::Volatile => {
                     self.snapshot.clone()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prmirror_github::{Ask, Class, Client, Error, KeyDataQuery, Said, Sizes};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Outcome, Outgoing};
-use prmirror_proto::messages::{ChangeRequest, Fetched, Provenance};
+use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -357,6 +357,7 @@ fn finish(job: Job) {
                     noticed_at: request.noticed_at,
                     changed_at: request.changed_at,
                     request: job.cause,
+                    fetch_version: FETCH_VERSION,
                 },
                 outcome: answer.outcome,
             };

@@ -68,12 +68,16 @@ pub(crate) async fn reconcile(place: &Place, json: bool) -> anyhow::Result<u8> {
         println!("{}", serde_json::to_string_pretty(&reconciled)?);
     } else {
         println!(
-            "{} findings opened, {} closed, {} repairs asked for, {} open",
+            "{} findings opened, {} repaired, {} closed, {} repairs asked for, {} open",
             reconciled.opened,
+            reconciled.repaired,
             reconciled.closed,
             reconciled.repairs.len(),
             reconciled.open_total
         );
+        for (rule, count) in &reconciled.notes_by_rule {
+            println!("  worth knowing: {rule} {count}");
+        }
         for finding in &reconciled.repairs {
             println!(
                 "  {}#{} {}: {} (attempt {})",

@@ -135,14 +135,12 @@ impl RepositoryView {
             return gaps;
         };
         if status.missing > 0 {
-            gaps.push(format!(
-                "{name}: {} pull requests are missing",
-                status.missing
-            ));
+            let missing = named(status, MISSING, status.missing);
+            gaps.push(format!("{name}: {missing}"));
         }
         for (rule, count) in &status.findings_by_rule {
-            if *count > 0 {
-                gaps.push(format!("{name}: {count} open findings of the rule {rule}"));
+            if *count > 0 && (rule != MISSING || status.missing == 0) {
+                gaps.push(format!("{name}: {}", named(status, rule, *count)));
             }
         }
         if status.quarantined > 0 {
@@ -153,6 +151,22 @@ impl RepositoryView {
         }
         gaps
     }
+}
+
+/// The rule that finds what is missing, which is counted without it too.
+const MISSING: &str = "missing";
+
+/// `rule: 3 (#12, #15, #20)`: a count and the lowest numbers.
+fn named(status: &RepositoryStatus, rule: &str, count: u64) -> String {
+    let mut text = format!("{rule}: {count}");
+    if let Some(numbers) = status.numbers_by_rule.get(rule).filter(|n| !n.is_empty()) {
+        let mut names: Vec<String> = numbers.iter().map(|number| format!("#{number}")).collect();
+        if count > numbers.len() as u64 {
+            names.push("…".to_owned());
+        }
+        let _ = write!(text, " ({})", names.join(", "));
+    }
+    text
 }
 
 impl View {
@@ -344,7 +358,7 @@ impl View {
                     .findings_by_rule
                     .iter()
                     .filter(|(_, count)| **count > 0)
-                    .map(|(rule, count)| format!("{rule} {count}"))
+                    .map(|(rule, count)| named(status, rule, *count))
                     .collect();
                 row(
                     "open findings",
@@ -354,6 +368,14 @@ impl View {
                         findings.join(", ")
                     },
                 );
+                let notes: Vec<String> = status
+                    .notes_by_rule
+                    .iter()
+                    .map(|(rule, count)| format!("{rule}: {count}"))
+                    .collect();
+                if !notes.is_empty() {
+                    row("worth knowing", notes.join(", "));
+                }
                 row("set aside", status.quarantined.to_string());
                 row("versions", status.versions.to_string());
                 row("events", status.events.to_string());

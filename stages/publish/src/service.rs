@@ -70,7 +70,7 @@ pub async fn serve(
                 encode(&Reply::from(status))
             }
             _ => {
-                let reconciled = upkeep::reconcile_once(&writer, &bus, &pipeline).await;
+                let reconciled = upkeep::reconcile_once(&writer, &bus, &pipeline, true).await;
                 encode(&Reply::from(reconciled))
             }
         };

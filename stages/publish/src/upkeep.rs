@@ -39,11 +39,17 @@ fn settings(pipeline: &Pipeline) -> ReconcileSettings {
     ReconcileSettings {
         grace: pipeline.reconcile.grace,
         max_attempts: pipeline.reconcile.max_attempts,
+        ci_pending: pipeline.reconcile.ci_pending,
+        awaiting_ci_label: pipeline.reconcile.awaiting_ci_label.clone(),
+        chunk_timeout: pipeline.detect.chunk_timeout,
+        rotate_every: pipeline.reconcile.rows_every,
+        rotate_by: pipeline.reconcile.rows_of,
         ..ReconcileSettings::default()
     }
 }
 
-/// Reconciles once and asks for the repairs.
+/// Reconciles once and asks for the repairs; a thorough run compares every row with what was landed,
+/// whoever's turn it is.
 ///
 /// # Errors
 /// When a rule fails, or the broker does not take a finding: the next run asks again.
@@ -51,9 +57,11 @@ pub async fn reconcile_once(
     writer: &Writer,
     bus: &Bus,
     pipeline: &Pipeline,
+    thorough: bool,
 ) -> anyhow::Result<Reconciled> {
     let settings = ReconcileSettings {
         under_way: under_way(bus).await?.into_iter().collect(),
+        thorough,
         ..settings(pipeline)
     };
     let reconciled = writer.reconcile(settings).await?;
@@ -106,7 +114,7 @@ impl Upkeep {
     }
 
     async fn reconcile(&self, copied_in_step: &mut bool) -> anyhow::Result<()> {
-        let reconciled = reconcile_once(&self.writer, &self.bus, &self.pipeline).await?;
+        let reconciled = reconcile_once(&self.writer, &self.bus, &self.pipeline, false).await?;
         if reconciled.open_total == 0 && !*copied_in_step {
             self.snapshot().await?;
             *copied_in_step = true;

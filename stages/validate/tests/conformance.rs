@@ -69,6 +69,7 @@ impl Answers {
                     noticed_at: answer.observed_at,
                     changed_at: None,
                     request: format!("change:realtime:{repository}#{}:seen", wanted.number),
+                    fetch_version: prmirror_proto::FETCH_VERSION,
                 },
                 outcome: answer.outcome,
             }

@@ -106,6 +106,7 @@ fn fetched(outcome: FetchOutcome, source: Source) -> Fetched {
             noticed_at: time,
             changed_at: Some(time),
             request: "change:bulk:octo-org/octo-repo#7:seen:0".to_owned(),
+            fetch_version: prmirror_proto::FETCH_VERSION,
         },
         outcome,
     }

@@ -388,7 +388,7 @@ fn never_whole(culprits: usize, max_attempts: u32, patience: &str) {
     let status = up.wait(LIMIT);
     let ended = deployment.ended(&up, status, LIMIT);
     ended.assert_code(3);
-    let gap = format!("{} open findings of the rule incomplete", culprits.len());
+    let gap = format!("incomplete: {} (#", culprits.len());
     assert!(ended.err.contains(&gap), "{}", ended.words);
     assert_eq!(deployment.processes(), [0; 0], "nothing is left running");
 

@@ -370,6 +370,13 @@ pub struct ReconcileConfig {
     /// How long CI may be expected without any report, before that is a finding.
     #[serde(deserialize_with = "duration")]
     pub ci_pending: Duration,
+    /// The label of a pull request that waits for CI; empty for none.
+    pub awaiting_ci_label: String,
+    /// How often the rows of some more pull requests are compared with what was landed.
+    #[serde(deserialize_with = "duration")]
+    pub rows_every: Duration,
+    /// Of how many pull requests.
+    pub rows_of: u32,
 }
 
 impl Default for ReconcileConfig {
@@ -379,6 +386,9 @@ impl Default for ReconcileConfig {
             grace: 10 * SECOND,
             max_attempts: 10,
             ci_pending: 60 * MINUTE,
+            awaiting_ci_label: "awaiting-CI".to_owned(),
+            rows_every: MINUTE,
+            rows_of: 20_000,
         }
     }
 }

@@ -1,0 +1,180 @@
+//! How long reconciliation takes, rule by rule, over made-up tables.
+//!
+//! The tables are filled by SQL: each pull request has 12 collections and 24 rows in them, one in ten is open,
+//! and of ten thousand one is missing, one has another head and one has other CI. Then everything is
+//! reconciled as publish does it: with 2 GiB and 2 threads. No digests are noted with the rows, which the
+//! rule that computes them does not mind.
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Parser;
+use duckdb::Connection;
+use jiff::Timestamp;
+use prmirror_analytics::{Database, Options, ReconcileSettings, Reconciled};
+
+/// How long reconciliation takes, rule by rule.
+#[derive(Parser)]
+struct Arguments {
+    /// Pull requests, half of them in each of two repositories.
+    #[arg(default_value_t = 1_000_000)]
+    pull_requests: u64,
+    /// Also compares every row with what was landed, all in one run.
+    #[arg(long)]
+    thorough: bool,
+    /// Keeps the database in this folder, and takes the one that is there.
+    #[arg(long)]
+    keep: Option<std::path::PathBuf>,
+}
+
+/// Pull requests whose rows are looked at in one turn, as in `[reconcile] rows_of`.
+const SLICE: u32 = 20_000;
+
+/// What the rows of a pull request are made of: `n` numbers it in its repository.
+const FILL: &str = "
+SET TimeZone = 'UTC'; SET threads = 2; SET memory_limit = '2GiB'; SET preserve_insertion_order = false;
+CREATE TEMPORARY TABLE numbers AS
+SELECT CASE WHEN i % 2 = 0 THEN 'octo/mirror' ELSE 'octo/other' END AS repository, 1 + i // 2 AS number,
+       md5((1 + i // 2)::VARCHAR) AS m, TIMESTAMPTZ '2026-01-01 00:00:00+00' + to_seconds(i) AS t
+FROM range($PULL_REQUESTS) AS r (i) ORDER BY number, repository;
+CREATE MACRO made(kind, n) AS TABLE
+    SELECT repository, number, position, m, t FROM numbers, range(n) AS p (position);
+INSERT INTO labels SELECT repository, number, position, 'label-' || (number + position) % 40, 'LA_' || position, 'd73a4a' FROM made('labels', 2);
+INSERT INTO files SELECT repository, number, position, 'src/' || substr(m, 1, 8) || '/' || position || '.rs', number % 90, position, 'MODIFIED' FROM made('files', 4);
+INSERT INTO commits SELECT repository, number, position, m || '00000000', t, t, 'Change ' || number, 10, 2, NULL, 'person-' || number % 900 FROM made('commits', 2);
+INSERT INTO reviews SELECT repository, number, position, 'PRR_' || number || '_' || position, 'COMMENTED', '', 'person-' || number % 90, t, t, t, m || '00000000' FROM made('reviews', 1);
+INSERT INTO review_threads SELECT repository, number, position, 'PRRT_' || number, number % 3 = 0, false, NULL, 'src/lib.rs', 7, 'complete', 2 FROM made('review_threads', 1);
+INSERT INTO review_comments SELECT repository, number, 'PRRT_' || number, position, 'PRRC_' || number || '_' || position, 'I wonder whether this is right: ' || m, 'person-' || number % 90, t, t, NULL FROM made('review_comments', 2);
+INSERT INTO comments SELECT repository, number, position, 'IC_' || number || '_' || position, 'What about this? ' || m || m, 'person-' || number % 500, t, t, NULL FROM made('comments', 2);
+INSERT INTO timeline_items SELECT repository, number, position, 'LE_' || number || '_' || position, 'LabeledEvent', t, 'person-' || number % 500, 'label-' || position, NULL, NULL, NULL, NULL, NULL, NULL FROM made('timeline', 6);
+INSERT INTO check_runs BY NAME SELECT repository, number, m || '00000000' AS head_ref_oid, 'CR_' || number || '_' || position AS id, 'CheckRun' AS kind, 'check-' || position AS name, 'COMPLETED' AS status, 'SUCCESS' AS conclusion, t AS started_at, t AS completed_at, NULL AS url, NULL AS description, t AS landed_at, NULL AS superseded_at FROM made('checks', 4);
+INSERT INTO collections SELECT repository, number, collection, 'complete', held, held FROM numbers, (VALUES
+    ('labels', 2), ('assignees', 0), ('review_requests', 0), ('files', 4), ('commits', 2), ('reviews', 1),
+    ('review_threads', 1), ('review_comments', 2), ('comments', 2), ('timeline', 6), ('closing_issues', 0), ('checks', 4)
+) AS c (collection, held);
+CREATE TEMPORARY TABLE made_contents AS
+SELECT repository, number, 'PR_' || repository || number AS id, 'R_1' AS repository_id, number AS full_database_id,
+    'https://github.com/' || repository || '/pull/' || number AS url, 'Change ' || number AS title,
+    repeat('What it does, and why: ' || m || '. ', 12) AS body,
+    CASE number % 10 WHEN 0 THEN 'OPEN' WHEN 1 THEN 'CLOSED' ELSE 'MERGED' END AS state, false AS is_draft, false AS locked,
+    'person-' || number % 900 AS author, 'User' AS author_kind, t AS created_at, t AS updated_at,
+    CASE WHEN number % 10 > 0 THEN t END AS closed_at, CASE WHEN number % 10 > 1 THEN t END AS merged_at, NULL AS merged_by,
+    NULL AS merge_commit_oid, 'REVIEW_REQUIRED' AS review_decision, 'main' AS base_ref_name, repeat('b', 40) AS base_ref_oid,
+    'topic-' || number AS head_ref_name, m || '00000000' AS head_ref_oid, 'octocat/mirror' AS head_repository,
+    true AS is_cross_repository, true AS maintainer_can_modify, 10 AS additions, 2 AS deletions, 4 AS changed_files,
+    NULL AS milestone_number, NULL AS milestone_title, NULL AS auto_merge_enabled_at, NULL AS auto_merge_enabled_by,
+    NULL AS auto_merge_method, list_sort(['label-' || number % 40, 'label-' || (number + 1) % 40]) AS label_names,
+    m AS version, true AS is_complete, m AS fingerprint, 2 AS total_labels, 0 AS total_assignees,
+    0 AS total_review_requests, 2 AS total_commits, 1 AS total_reviews, 1 AS total_review_threads, 2 AS total_comments,
+    6 AS total_timeline, 0 AS total_closing_issues, 'SUCCESS' AS checks_state, 4 AS checks_total,
+    'SUCCESS:4' AS check_run_counts, '' AS status_context_counts, m AS contexts_digest, 1 AS fetch_version
+FROM numbers;
+INSERT INTO pull_request_contents BY NAME SELECT * FROM made_contents WHERE number % 10000 <> 1;
+DROP TABLE made_contents;
+INSERT INTO pull_request_observations BY NAME
+SELECT repository, number, version, updated_at AS content_updated_at, updated_at + INTERVAL 1 MINUTE AS content_observed_at,
+    updated_at + INTERVAL 1 MINUTE AS observed_at, updated_at + INTERVAL 2 MINUTE AS landed_at, 'poll' AS source,
+    'realtime' AS lane, updated_at AS noticed_at, 'change' AS request
+FROM pull_request_contents;
+INSERT INTO version_log BY NAME
+SELECT repository, number, 'new' AS kind, version, updated_at + INTERVAL 1 MINUTE AS observed_at,
+    updated_at + INTERVAL 2 MINUTE AS landed_at, updated_at, state, title, label_names, 1 AS events, 'poll' AS source,
+    'realtime' AS lane, updated_at AS noticed_at, 'change' AS request
+FROM pull_request_contents;
+INSERT INTO inventory BY NAME
+SELECT c.* EXCLUDE (repository_id, full_database_id, url, title, body, locked, author, author_kind, closed_at, merged_at,
+        merged_by, merge_commit_oid, base_ref_name, base_ref_oid, head_ref_name, head_repository, is_cross_repository,
+        maintainer_can_modify, additions, deletions, milestone_number, milestone_title, auto_merge_enabled_at,
+        auto_merge_enabled_by, auto_merge_method, version, is_complete, fetch_version, rows_digest)
+    REPLACE (CASE WHEN number % 10000 = 2 THEN 'FAILURE' ELSE checks_state END AS checks_state,
+             CASE WHEN number % 10000 = 3 THEN repeat('f', 40) ELSE head_ref_oid END AS head_ref_oid),
+    TIMESTAMPTZ '2027-01-01 00:00:00+00' AS observed_at, 'sweep' AS source, 'scan' AS scan
+FROM pull_request_contents AS c;
+INSERT INTO inventory BY NAME
+SELECT i.* REPLACE (i.number - 1 AS number) FROM inventory AS i WHERE number % 10000 = 2;
+INSERT INTO scans
+SELECT 'scan', repository, 'sweep', 'all', TIMESTAMPTZ '2027-01-01 00:00:00+00', TIMESTAMPTZ '2027-01-01 00:00:00+00',
+       TIMESTAMPTZ '2027-01-01 00:00:00+00', '0', 0, count(*), count(*)
+FROM inventory GROUP BY repository;
+DROP TABLE numbers;
+CHECKPOINT;
+";
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let temporary = tempfile::tempdir()?;
+    let folder = arguments.keep.as_deref().unwrap_or(temporary.path());
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(format!("reconcile-{}.duckdb", arguments.pull_requests));
+    if !path.exists() {
+        let begun = Instant::now();
+        fill(&path, arguments.pull_requests)?;
+        println!(
+            "{} pull requests made in {:.0} s: {} MB\n",
+            arguments.pull_requests,
+            begun.elapsed().as_secs_f64(),
+            std::fs::metadata(&path)?.len() >> 20
+        );
+    }
+    let options = Options {
+        memory_limit: Some("2GiB".to_owned()),
+        threads: Some(2),
+    };
+    let mut database = Database::open(&path, options)?;
+    let now: Timestamp = "2027-01-01T01:00:00Z".parse()?;
+    let mut settings = ReconcileSettings {
+        rotate_by: SLICE,
+        ..ReconcileSettings::default()
+    };
+    let mut columns: Vec<(&str, Reconciled)> = Vec::new();
+    let later = |seconds| now.checked_add(jiff::SignedDuration::from_secs(seconds));
+    columns.push(("first run", database.reconcile(now, &settings)?));
+    columns.push(("each 15 s", database.reconcile(later(15)?, &settings)?));
+    columns.push(("each minute", database.reconcile(later(75)?, &settings)?));
+    if arguments.thorough {
+        settings.thorough = true;
+        columns.push(("everything", database.reconcile(later(90)?, &settings)?));
+    }
+    table(&columns);
+    Ok(())
+}
+
+fn fill(path: &Path, pull_requests: u64) -> anyhow::Result<()> {
+    drop(Database::open(path, Options::default())?);
+    let connection = Connection::open(path)?;
+    let sql = FILL.replace("$PULL_REQUESTS", &pull_requests.to_string());
+    connection.execute_batch(&sql).context("filling the tables")
+}
+
+/// Each rule's time, a column a run.
+fn table(columns: &[(&str, Reconciled)]) {
+    let seconds = |time: Option<&Duration>| {
+        time.map_or_else(String::new, |time| format!("{:.3} s", time.as_secs_f64()))
+    };
+    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    println!("| rule | {} |", names.join(" | "));
+    println!("|---|{}", "---:|".repeat(columns.len()));
+    let rules: std::collections::BTreeSet<&String> = columns
+        .iter()
+        .flat_map(|(_, run)| run.elapsed_by_rule.keys())
+        .collect();
+    for rule in rules {
+        let cells: Vec<String> = columns
+            .iter()
+            .map(|(_, run)| seconds(run.elapsed_by_rule.get(rule)))
+            .collect();
+        println!("| {rule} | {} |", cells.join(" | "));
+    }
+    let row = |name: &str, cell: &dyn Fn(&Reconciled) -> String| {
+        let cells: Vec<String> = columns.iter().map(|(_, run)| cell(run)).collect();
+        println!("| **{name}** | {} |", cells.join(" | "));
+    };
+    row("all rules", &|run| {
+        seconds(Some(&run.elapsed_by_rule.values().sum()))
+    });
+    row("with the life of findings", &|run| seconds(Some(&run.elapsed)));
+    row("opened", &|run| run.opened.to_string());
+    row("open", &|run| run.open_total.to_string());
+}
