@@ -5,6 +5,7 @@
 //! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
 //!   [`Client::pull_requests`] asks on until every list is at its end.
 //! - [`Client::key_data`] reads a page of key data.
+//! - [`Client::question`] sends a document of somebody else, to look on another path than the mirror's.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -25,10 +26,11 @@ mod documents;
 mod error;
 mod key_data;
 mod pull_requests;
+mod question;
 mod token;
 pub mod wire;
 
-pub use answer::{Answer, GraphqlError};
+pub use answer::{Answer, GraphqlError, RateLimit};
 pub use app::{App, AppKeyError, Installation};
 pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
 pub use client::{Access, Client, ClientConfig, ClientConfigError};
@@ -38,4 +40,5 @@ pub use credential::Credential;
 pub use error::{Class, Error};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
 pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
+pub use question::Question;
 pub use token::Token;
