@@ -1,7 +1,10 @@
 //! What is landed: messages with their place in their stream.
 
 use jiff::Timestamp;
-use prmirror_proto::{ApiCost, BackfillReport, Changeset, InventoryPage, Quarantined};
+use prmirror_proto::{
+    ApiCost, BackfillReport, Changeset, InventoryPage, QuarantineDecision, Quarantined,
+    Verification,
+};
 
 /// A message that has a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub enum Record {
     Quarantined(Quarantined),
     /// What a request to GitHub cost.
     Cost(ApiCost),
+    /// A pull request was read from GitHub again and compared with the tables.
+    Verification(Verification),
+    /// What was done about something that had been set aside.
+    Decision(QuarantineDecision),
 }
 
 /// A message and its place in its stream.

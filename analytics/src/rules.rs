@@ -30,6 +30,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/open_but_closed.sql")),
     Rule(include_str!("../reconcile/ci_differs.sql")),
     Rule(include_str!("../reconcile/stale.sql")),
+    Rule(include_str!("../reconcile/verified_wrong.sql")),
     Rule(include_str!("../reconcile/not_listed.sql")),
     Rule(include_str!("../reconcile/set_aside.sql")),
     Rule(include_str!("../reconcile/incomplete.sql")),

@@ -27,6 +27,10 @@ const STEPS: &[Step] = &[
         version: 2,
         sql: &[include_str!("../schema/07_backfills.sql")],
     },
+    Step {
+        version: 3,
+        sql: &[include_str!("../schema/08_verification.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -44,6 +48,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/people.sql"),
     include_str!("../views/completeness.sql"),
     include_str!("../views/open_quarantine.sql"),
+    include_str!("../views/truth_rate.sql"),
     include_str!("../views/repository_status.sql"),
     include_str!("../views/backfill_chunk_progress.sql"),
     include_str!("../views/backfill_status.sql"),
@@ -51,7 +56,7 @@ const VIEWS: &[&str] = &[
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 2;
+pub const SCHEMA_VERSION: i32 = 3;
 
 /// Why the schema could not be applied.
 pub(crate) enum SchemaError {

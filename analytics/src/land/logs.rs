@@ -108,7 +108,7 @@ pub(crate) const LANDING_IDS: Shape = Shape::temporary(
 
 /// The identities among these that a log has already. `seen_at` is the log's column for the time
 /// given with each: logs are written about in its order, so most of a log need not be read.
-fn known(
+pub(super) fn known(
     connection: &Connection,
     table: &str,
     identity: &str,

@@ -10,6 +10,7 @@ pub(crate) mod content;
 pub(crate) mod inventory;
 pub(crate) mod logs;
 pub(crate) mod state;
+pub(crate) mod verifications;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +95,8 @@ pub(crate) fn land(
     let mut streams = BTreeSet::new();
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
-    let mut reports = Vec::new();
+    let (mut reports, mut verifications) = (Vec::new(), Vec::new());
+    let mut decisions = Vec::new();
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -115,6 +117,8 @@ pub(crate) fn land(
             Record::Backfill(report) => reports.push(report),
             Record::Quarantined(what) => quarantined.push((message, what)),
             Record::Cost(cost) => costs.push(cost),
+            Record::Verification(result) => verifications.push(result),
+            Record::Decision(decision) => decisions.push(decision),
         }
     }
     if landed.landed == 0 {
@@ -126,6 +130,8 @@ pub(crate) fn land(
     backfills::land(&transaction, &reports)?;
     logs::land_quarantined(&transaction, &quarantined)?;
     logs::land_costs(&transaction, &costs)?;
+    verifications::land(&transaction, &verifications)?;
+    verifications::land_decisions(&transaction, &decisions)?;
     moved.write(&transaction, &streams)?;
     transaction.commit()?;
     *positions = moved;

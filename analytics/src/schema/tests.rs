@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::land::{checks, content, inventory, logs, state};
+use crate::land::{checks, content, inventory, logs, state, verifications};
 use crate::rows::Shape;
 use crate::{Database, OpenError, Options};
 
@@ -32,6 +32,9 @@ const SHAPES: &[&Shape] = &[
     &logs::EVENTS,
     &logs::QUARANTINE,
     &logs::COSTS,
+    &verifications::VERIFICATIONS,
+    &verifications::DIFFERENCES,
+    &verifications::DECISIONS,
 ];
 
 fn texts(connection: &Connection, sql: &str) -> Vec<String> {

@@ -25,11 +25,11 @@ use std::time::Duration;
 use prmirror_analytics::{Batch as LandingBatch, DatabaseError, Record, Sequenced};
 use prmirror_kit::config::PublishConfig;
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
-use prmirror_proto::BackfillReport;
 use prmirror_proto::envelope::{DecodeError, Message as _};
 use prmirror_proto::subjects::{
     STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
 };
+use prmirror_proto::{BackfillReport, QuarantineDecision, Verification};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -76,13 +76,21 @@ impl Publish {
 
 /// The message in a delivery, as it is landed.
 fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
+    let kind = delivery.envelope.kind.as_deref();
     let record = match delivery.stream.as_str() {
         STREAM_CHANGESETS => Record::Changeset(delivery.decode()?),
-        // Reports of backfills travel with the pages that they list.
-        STREAM_INVENTORY if delivery.envelope.kind.as_deref() == Some(BackfillReport::KIND) => {
+        // Reports of backfills travel with the pages that they list, and verifications too; decisions
+        // with what they are about.
+        STREAM_INVENTORY if kind == Some(BackfillReport::KIND) => {
             Record::Backfill(delivery.decode()?)
         }
+        STREAM_INVENTORY if kind == Some(Verification::KIND) => {
+            Record::Verification(delivery.decode()?)
+        }
         STREAM_INVENTORY => Record::Inventory(delivery.decode()?),
+        STREAM_QUARANTINE if kind == Some(QuarantineDecision::KIND) => {
+            Record::Decision(delivery.decode()?)
+        }
         STREAM_QUARANTINE => Record::Quarantined(delivery.decode()?),
         _ => Record::Cost(delivery.decode()?),
     };
