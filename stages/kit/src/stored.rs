@@ -150,8 +150,12 @@ impl Bus {
         }
         let message = PublishMessage::build().headers(map).payload(body);
         let sent = self.jetstream().send_publish(subject.to_owned(), message);
-        let ack = sent.await.map_err(|error| PublishError::of(subject, error))?;
-        let ack = ack.await.map_err(|error| PublishError::of(subject, error))?;
+        let ack = sent
+            .await
+            .map_err(|error| PublishError::of(subject, error))?;
+        let ack = ack
+            .await
+            .map_err(|error| PublishError::of(subject, error))?;
         Ok(PublishReceipt {
             sequence: ack.sequence,
             duplicate: ack.duplicate,

@@ -14,7 +14,12 @@ pub(crate) fn page(code: &str) -> Option<&'static str> {
 mod tests {
     #[test]
     fn codes_have_pages() {
-        for code in ["panic", "undecodable", "github-not-found", "validate-identity"] {
+        for code in [
+            "panic",
+            "undecodable",
+            "github-not-found",
+            "validate-identity",
+        ] {
             let page = super::page(code).unwrap_or_default();
             assert!(page.starts_with(&format!("# {code}\n")), "{code}: {page}");
             assert!(page.contains("**Remedy.**"), "{code}");

@@ -38,7 +38,12 @@ pub(crate) struct TopologyArgs {
 const WRITES: [(&str, &[&str]); 6] = [
     (
         "detect-changes",
-        &[STREAM_CHANGES, STREAM_INVENTORY, STREAM_WEBHOOKS, STREAM_COSTS],
+        &[
+            STREAM_CHANGES,
+            STREAM_INVENTORY,
+            STREAM_WEBHOOKS,
+            STREAM_COSTS,
+        ],
     ),
     ("fetch-pr", &[STREAM_FETCHED, STREAM_COSTS]),
     ("validate", &[STREAM_VALID, STREAM_CHANGES]),
@@ -55,7 +60,12 @@ const READS: [(&str, &[&str]); 5] = [
     ("diff-integrity", &[STREAM_VALID]),
     (
         "publish",
-        &[STREAM_CHANGESETS, STREAM_INVENTORY, STREAM_QUARANTINE, STREAM_COSTS],
+        &[
+            STREAM_CHANGESETS,
+            STREAM_INVENTORY,
+            STREAM_QUARANTINE,
+            STREAM_COSTS,
+        ],
     ),
 ];
 
@@ -129,18 +139,26 @@ fn stage_of(consumer: &str) -> Option<&'static str> {
 
 impl Topology {
     fn of(pipeline: &Pipeline) -> Self {
-        let streams = STREAM_SUBJECTS.into_iter().map(|(name, subjects)| StreamNode {
-            name,
-            subjects,
-            max_age_seconds: pipeline.streams.limits(name).max_age.as_secs(),
-            messages: None,
-            bytes: None,
-        });
+        let streams = STREAM_SUBJECTS
+            .into_iter()
+            .map(|(name, subjects)| StreamNode {
+                name,
+                subjects,
+                max_age_seconds: pipeline.streams.limits(name).max_age.as_secs(),
+                messages: None,
+                bytes: None,
+            });
         let stages = STAGES.into_iter();
         Self {
             running: false,
-            repositories: pipeline.repositories.iter().map(|r| r.name.to_string()).collect(),
-            stages: stages.map(|stage| (stage, pipeline.stage(stage).instances)).collect(),
+            repositories: pipeline
+                .repositories
+                .iter()
+                .map(|r| r.name.to_string())
+                .collect(),
+            stages: stages
+                .map(|stage| (stage, pipeline.stage(stage).instances))
+                .collect(),
             streams: streams.collect(),
             consumers: Vec::new(),
         }
@@ -197,7 +215,10 @@ impl Topology {
 
     fn write_text(&self, f: &mut String) -> std::fmt::Result {
         writeln!(f, "GitHub ({})", self.repositories.join(", "))?;
-        for (stage, instances) in WRITES.iter().map(|(stage, _)| (*stage, self.stages.get(stage))) {
+        for (stage, instances) in WRITES
+            .iter()
+            .map(|(stage, _)| (*stage, self.stages.get(stage)))
+        {
             let several = instances.filter(|n| **n > 1).map(|n| format!(" ×{n}"));
             writeln!(f, "\n{stage}{}", several.unwrap_or_default())?;
             for (stream, _, consumer) in self.reads().into_iter().filter(|r| r.1 == stage) {
@@ -215,7 +236,11 @@ impl Topology {
         let quarantine = self.streams.iter().find(|s| s.name == STREAM_QUARANTINE);
         let holds = quarantine.map_or_else(String::new, StreamNode::holds);
         writeln!(f, "\nevery stage\n  writes  {STREAM_QUARANTINE:<14}{holds}")?;
-        let others: Vec<_> = self.consumers.iter().filter(|c| c.stage.is_none()).collect();
+        let others: Vec<_> = self
+            .consumers
+            .iter()
+            .filter(|c| c.stage.is_none())
+            .collect();
         if !others.is_empty() {
             writeln!(f, "\nsubscribers")?;
         }
@@ -229,13 +254,23 @@ impl Topology {
     /// Edges: from, to, and what is written beside it.
     fn edges(&self) -> Vec<(String, String, String)> {
         let mut edges = vec![
-            ("GitHub".to_owned(), "detect-changes".to_owned(), "polls, sweeps".to_owned()),
-            ("GitHub".to_owned(), "fetch-pr".to_owned(), "pull requests".to_owned()),
+            (
+                "GitHub".to_owned(),
+                "detect-changes".to_owned(),
+                "polls, sweeps".to_owned(),
+            ),
+            (
+                "GitHub".to_owned(),
+                "fetch-pr".to_owned(),
+                "pull requests".to_owned(),
+            ),
             ("GitHub".to_owned(), "verify".to_owned(), "again".to_owned()),
             ("publish".to_owned(), "DuckDB".to_owned(), String::new()),
         ];
         for (stage, streams) in WRITES {
-            let to = streams.iter().map(|s| (stage.to_owned(), (*s).to_owned(), String::new()));
+            let to = streams
+                .iter()
+                .map(|s| (stage.to_owned(), (*s).to_owned(), String::new()));
             edges.extend(to);
         }
         for (stream, reader, consumer) in self.reads() {
@@ -251,13 +286,16 @@ impl Topology {
     }
 
     fn dot(&self) -> String {
-        let mut text = String::from(
-            "digraph prmirror {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n",
-        );
+        let mut text =
+            String::from("digraph prmirror {\n  rankdir=LR;\n  node [shape=box, style=rounded];\n");
         for stream in &self.streams {
             let label = format!("{}\\n{}", stream.name, stream.subjects);
             // Writing to a text never fails.
-            let _ = writeln!(text, "  \"{}\" [shape=cds, style=\"\", label=\"{label}\"];", stream.name);
+            let _ = writeln!(
+                text,
+                "  \"{}\" [shape=cds, style=\"\", label=\"{label}\"];",
+                stream.name
+            );
         }
         for (from, to, label) in self.edges() {
             let _ = writeln!(text, "  \"{from}\" -> \"{to}\" [label=\"{label}\"];");
@@ -271,7 +309,11 @@ impl Topology {
         let id = |name: &str| name.replace('-', "_");
         for stream in &self.streams {
             // Writing to a text never fails.
-            let _ = writeln!(text, "  {}[[\"{}<br>{}\"]]", stream.name, stream.name, stream.subjects);
+            let _ = writeln!(
+                text,
+                "  {}[[\"{}<br>{}\"]]",
+                stream.name, stream.name, stream.subjects
+            );
         }
         for stage in WRITES.iter().map(|(stage, _)| stage) {
             let _ = writeln!(text, "  {}([\"{stage}\"])", id(stage));

@@ -58,7 +58,9 @@ pub(crate) fn rows<'a>(repository_id: &'a str, truth: &'a [(u64, Value)]) -> Exp
 /// The nodes of a connection that are told; none when the connection itself is null.
 fn nodes<'a>(object: &'a Value, connection: &str) -> Vec<&'a Value> {
     let nodes = object.get(connection).and_then(|c| c.get("nodes"));
-    let nodes = nodes.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let nodes = nodes
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     nodes.iter().filter(|node| !node.is_null()).collect()
 }
 
@@ -92,7 +94,9 @@ impl Length {
 
 /// GitHub's name of the type of a node; a type that was not asked about tells nothing but its name.
 fn kind(node: &Value) -> Cell<'_> {
-    let is_known = ["id", "createdAt"].iter().any(|name| node.get(name).is_some());
+    let is_known = ["id", "createdAt"]
+        .iter()
+        .any(|name| node.get(name).is_some());
     if is_known {
         Cell::expected(Kind::Text, at(node, "__typename"))
     } else {

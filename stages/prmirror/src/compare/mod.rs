@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 pub use cell::Cell;
-pub use columns::{Column, Kind, Table, VOLATILE, tables};
 #[cfg(test)]
 pub(crate) use columns::places;
+pub use columns::{Column, Kind, Table, VOLATILE, tables};
 pub use expect::Row;
 pub use report::{Difference, Place, Report};
 

@@ -7,7 +7,9 @@ use prmirror_proto::subjects::{
     STREAM_CHANGES, STREAM_CHANGESETS, STREAM_EVENTS, STREAM_FETCHED, STREAM_VALID, Subject,
     pull_request_key,
 };
-use prmirror_proto::{ChangeRequest, Changeset, FetchOutcome, Fetched, Lane, RepositoryName, Valid};
+use prmirror_proto::{
+    ChangeRequest, Changeset, FetchOutcome, Fetched, Lane, RepositoryName, Valid,
+};
 use serde::Serialize;
 
 /// One message on the way.
@@ -53,9 +55,8 @@ impl Streams {
         number: u64,
     ) -> anyhow::Result<Self> {
         let key = pull_request_key(repository, number);
-        let headers = async |stream: &str, subject: String| {
-            bus.all_on(stream, vec![subject], true).await
-        };
+        let headers =
+            async |stream: &str, subject: String| bus.all_on(stream, vec![subject], true).await;
         let mut waiting = Vec::new();
         for lane in [Lane::Realtime, Lane::Bulk] {
             let subject = Subject::Changes {
@@ -106,17 +107,21 @@ impl Streams {
     ) -> Journey {
         let mut steps = Vec::new();
         let answer: Option<Fetched> = body(bus, fetched).await;
-        steps.push(step("fetch-pr", fetched, match &answer {
-            Some(answer) => said(answer),
-            None => "GitHub was asked".to_owned(),
-        }));
+        steps.push(step(
+            "fetch-pr",
+            fetched,
+            match &answer {
+                Some(answer) => said(answer),
+                None => "GitHub was asked".to_owned(),
+            },
+        ));
         let mut journey = Journey {
             request: fetched.envelope.cause.clone().unwrap_or_default(),
             noticed: answer.as_ref().map(|answer| {
                 let from = &answer.provenance;
-                let changed = from.changed_at.map_or_else(String::new, |at| {
-                    format!(", changed at {at:.3}")
-                });
+                let changed = from
+                    .changed_at
+                    .map_or_else(String::new, |at| format!(", changed at {at:.3}"));
                 format!(
                     "by {} at {:.3} ({} lane{changed})",
                     from.source.as_str(),
@@ -135,7 +140,9 @@ impl Streams {
                 }));
             };
             let judged: Option<Valid> = body(bus, valid).await;
-            let notes = judged.map(|judged| judged.notes.join(", ")).unwrap_or_default();
+            let notes = judged
+                .map(|judged| judged.notes.join(", "))
+                .unwrap_or_default();
             let notes = if notes.is_empty() { "whole" } else { &notes };
             steps.push(step("validate", valid, format!("accepted: {notes}")));
             let id = valid.id();
@@ -157,9 +164,10 @@ impl Streams {
             steps.push(step("diff-integrity", changeset, change));
             match landed(changeset.stream_sequence) {
                 Some(true) | None => None,
-                Some(false) => Some(set_aside(&changeset.id()).unwrap_or_else(|| {
-                    "publish has not landed it".to_owned()
-                })),
+                Some(false) => Some(
+                    set_aside(&changeset.id())
+                        .unwrap_or_else(|| "publish has not landed it".to_owned()),
+                ),
             }
         };
         steps.sort_by_key(|step| step.at);
@@ -209,7 +217,10 @@ fn said(answer: &Fetched) -> String {
             )
         }
         FetchOutcome::NotFound { .. } => {
-            format!("GitHub has no such pull request at {:.3}", answer.observed_at)
+            format!(
+                "GitHub has no such pull request at {:.3}",
+                answer.observed_at
+            )
         }
     }
 }
@@ -219,9 +230,9 @@ pub(super) fn waits(lane: Lane, request: &Delivery) -> String {
     let since = request.published_at;
     match request.decode::<ChangeRequest>() {
         Ok(change) => {
-            let not_before = change.not_before.map_or_else(String::new, |at| {
-                format!(", not before {at:.0}")
-            });
+            let not_before = change
+                .not_before
+                .map_or_else(String::new, |at| format!(", not before {at:.0}"));
             format!(
                 "to be fetched, in the {lane} lane since {since:.0}{not_before}: {}",
                 change.reason

@@ -10,10 +10,10 @@ use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
+use prmirror_proto::RepositoryName;
 use prmirror_proto::subjects::{
     BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, pull_request_key,
 };
-use prmirror_proto::RepositoryName;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -152,7 +152,8 @@ async fn tables(
 ) -> anyhow::Result<()> {
     // No character that a repository's name may have needs to be escaped.
     let which = format!("repository = '{repository}' AND number = {number}");
-    let one = async |sql: String| Ok::<_, anyhow::Error>(source.rows(&sql).await?.into_iter().next());
+    let one =
+        async |sql: String| Ok::<_, anyhow::Error>(source.rows(&sql).await?.into_iter().next());
     told.github = one(format!("SELECT * FROM inventory WHERE {which}")).await?;
     told.landed = one(format!(
         "SELECT contents.* EXCLUDE (body), landed.* EXCLUDE (repository, number, version) \
@@ -227,8 +228,13 @@ async fn streams(
     let bound = |range: &Record, name: &str| range.get(name).and_then(Value::as_u64);
     let landed = |sequence: u64| {
         Some(ranges.iter().any(|range| {
-            let (first, last) = (bound(range, "first_sequence"), bound(range, "last_sequence"));
-            first.zip(last).is_some_and(|(first, last)| (first..=last).contains(&sequence))
+            let (first, last) = (
+                bound(range, "first_sequence"),
+                bound(range, "last_sequence"),
+            );
+            first
+                .zip(last)
+                .is_some_and(|(first, last)| (first..=last).contains(&sequence))
         }))
     };
     // Of a message that was set aside the quarantine names the id.
@@ -252,19 +258,26 @@ async fn streams(
         ))
     };
     told.requests = Some(streams.count());
-    told.journeys = streams.journeys(bus, args.journeys, set_aside, landed).await;
+    told.journeys = streams
+        .journeys(bus, args.journeys, set_aside, landed)
+        .await;
     let waiting = streams.waiting.iter();
-    told.pending = waiting.map(|(lane, request)| journey::waits(*lane, request)).collect();
+    told.pending = waiting
+        .map(|(lane, request)| journey::waits(*lane, request))
+        .collect();
     // The last one's place is also what is on its way now.
-    let last = told.journeys.last().and_then(|journey| journey.waits.clone());
+    let last = told
+        .journeys
+        .last()
+        .and_then(|journey| journey.waits.clone());
     told.pending.extend(last);
     let key = pull_request_key(repository, *number);
     let accepted = bus.kv(BUCKET_ACCEPTED).await?.get::<Value>(&key).await?;
     told.accepted = accepted.map(|entry| {
         let names = ["observed_at", "version", "previous", "kind", "cause"];
-        let found = names.iter().filter_map(|name| {
-            Some(((*name).to_owned(), entry.value.get(name)?.clone()))
-        });
+        let found = names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), entry.value.get(name)?.clone())));
         Value::Object(found.collect())
     });
     let stubborn = bus.kv(BUCKET_STUBBORN).await?.get::<Value>(&key).await?;
@@ -311,9 +324,8 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
 
 impl Explanation {
     fn open_findings(&self) -> impl Iterator<Item = &Record> {
-        let closed = |finding: &&Record| {
-            finding.get("status").and_then(Value::as_str) == Some("closed")
-        };
+        let closed =
+            |finding: &&Record| finding.get("status").and_then(Value::as_str) == Some("closed");
         self.findings.iter().filter(move |finding| !closed(finding))
     }
 
@@ -356,7 +368,14 @@ mod tests {
         ] {
             assert_eq!(text.parse::<PullRequest>().unwrap(), expected, "{text}");
         }
-        for wrong in ["", "o/r", "o/r#", "o/r#x", "r#7", "https://github.com/o/r/issues/7"] {
+        for wrong in [
+            "",
+            "o/r",
+            "o/r#",
+            "o/r#x",
+            "r#7",
+            "https://github.com/o/r/issues/7",
+        ] {
             assert!(wrong.parse::<PullRequest>().is_err(), "{wrong}");
         }
     }

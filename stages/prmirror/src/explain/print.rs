@@ -37,7 +37,11 @@ pub(super) fn text(told: &Explanation) -> String {
 }
 
 fn write(f: &mut String, told: &Explanation) -> std::fmt::Result {
-    writeln!(f, "{}#{} (tables: {})", told.repository, told.number, told.tables)?;
+    writeln!(
+        f,
+        "{}#{} (tables: {})",
+        told.repository, told.number, told.tables
+    )?;
     for note in &told.notes {
         writeln!(f, "  note: {note}")?;
     }
@@ -79,7 +83,11 @@ fn write(f: &mut String, told: &Explanation) -> std::fmt::Result {
         )?;
     }
     if let Some(requests) = told.requests {
-        writeln!(f, "\nJourneys, the newest {} of {requests} that are kept", told.journeys.len())?;
+        writeln!(
+            f,
+            "\nJourneys, the newest {} of {requests} that are kept",
+            told.journeys.len()
+        )?;
     }
     for journey in &told.journeys {
         write_journey(f, journey)?;
@@ -129,7 +137,11 @@ fn landed(f: &mut String, told: &Explanation) -> std::fmt::Result {
         of(landed, "lane"),
     )?;
     if landed.get("gone_at").is_some_and(|gone| !gone.is_null()) {
-        writeln!(f, "          GitHub has not had it since {}", of(landed, "gone_at"))?;
+        writeln!(
+            f,
+            "          GitHub has not had it since {}",
+            of(landed, "gone_at")
+        )?;
     }
     match told.agrees {
         Some(true) => writeln!(f, "          agrees with what GitHub listed")?,
@@ -179,7 +191,10 @@ fn write_journey(f: &mut String, journey: &Journey) -> std::fmt::Result {
 
 fn problems(f: &mut String, told: &Explanation) -> std::fmt::Result {
     if let Some(stubborn) = &told.stubborn {
-        writeln!(f, "\nStubborn: whole answers failed, so it is fetched in pieces\n  {stubborn}")?;
+        writeln!(
+            f,
+            "\nStubborn: whole answers failed, so it is fetched in pieces\n  {stubborn}"
+        )?;
     }
     if !told.findings.is_empty() {
         writeln!(f, "\nFindings")?;
@@ -236,7 +251,7 @@ fn problems(f: &mut String, told: &Explanation) -> std::fmt::Result {
             f,
             "  {} {} {}: landed {}, GitHub said {}",
             of(difference, "table_name"),
-            of(difference, "key"),
+            of(difference, "row_key"),
             of(difference, "column_name"),
             of(difference, "landed"),
             of(difference, "github"),

@@ -62,7 +62,10 @@ pub(super) async fn all(bus: &Bus) -> anyhow::Result<Vec<Entry>> {
     for message in messages {
         if message.envelope.kind.as_deref() == Some(QuarantineDecision::KIND) {
             if let Ok(decision) = message.decode::<QuarantineDecision>() {
-                decisions.entry(decision.sequence).or_default().push(decision);
+                decisions
+                    .entry(decision.sequence)
+                    .or_default()
+                    .push(decision);
             }
             continue;
         }

@@ -172,7 +172,11 @@ async fn decide(chosen: &Chosen, decision: Decision, reason: Option<String>) -> 
             Ok(said) => println!("{sequence}: {said}"),
             Err(error) => {
                 eprintln!("prmirror: {sequence}: {error:#}");
-                code = if code == EXIT_FAILURE { code } else { EXIT_GAPS };
+                code = if code == EXIT_FAILURE {
+                    code
+                } else {
+                    EXIT_GAPS
+                };
             }
         }
     }

@@ -82,7 +82,11 @@ fn write(f: &mut String, entry: &Entry, kept: &str) -> std::fmt::Result {
     for decision in &entry.decisions {
         let reason = decision.reason.as_deref().unwrap_or("no reason was given");
         let at = decision.decided_at;
-        writeln!(f, "         {} at {at:.0}: {reason}", decision.decision.as_str())?;
+        writeln!(
+            f,
+            "         {} at {at:.0}: {reason}",
+            decision.decision.as_str()
+        )?;
     }
     writeln!(f, "reason   {}: {}", message.code, message.reason)?;
     writeln!(f, "subject  {}", message.original_subject)?;
@@ -98,7 +102,11 @@ fn write(f: &mut String, entry: &Entry, kept: &str) -> std::fmt::Result {
     }
     match pages::page(&message.code) {
         Some(page) => writeln!(f, "\n{}", page.trim_end())?,
-        None => writeln!(f, "\nThere is no page about {} in this build.", message.code)?,
+        None => writeln!(
+            f,
+            "\nThere is no page about {} in this build.",
+            message.code
+        )?,
     }
     Ok(())
 }

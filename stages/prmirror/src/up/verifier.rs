@@ -47,7 +47,15 @@ impl<'a> Verifier<'a> {
         settings: VerifyConfig,
     ) -> Self {
         let data = folder.path.display().to_string();
-        let arguments = ["verify", "--json", "--exit-with-parent", "--nats", nats, "--data", &data];
+        let arguments = [
+            "verify",
+            "--json",
+            "--exit-with-parent",
+            "--nats",
+            nats,
+            "--data",
+            &data,
+        ];
         let wanted = !settings.every.is_zero() && settings.sample > 0;
         let since = folder.verified_at().map_or(Duration::ZERO, |at| {
             Duration::try_from(Timestamp::now().duration_since(at)).unwrap_or_default()

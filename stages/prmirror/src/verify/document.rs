@@ -101,7 +101,10 @@ const EVENTS: [(&str, &str); 59] = [
     ("ReadyForReviewEvent", ""),
     ("MilestonedEvent", "milestoneTitle"),
     ("DemilestonedEvent", "milestoneTitle"),
-    ("CrossReferencedEvent", "source { ... on Issue { url } ... on PullRequest { url } }"),
+    (
+        "CrossReferencedEvent",
+        "source { ... on Issue { url } ... on PullRequest { url } }",
+    ),
     ("ReferencedEvent", "commit { oid }"),
     ("ConnectedEvent", SUBJECT),
     ("DisconnectedEvent", SUBJECT),
@@ -240,7 +243,9 @@ pub(super) fn thread(id: &str, after: &str, first: u32) -> String {
 /// A page of the numbers of all pull requests, oldest first.
 pub(super) fn numbers(repository: &RepositoryName, open: bool, after: Option<&str>) -> String {
     let states = if open { ", states: [OPEN]" } else { "" };
-    let after = after.map_or_else(String::new, |after| format!(", after: {}", Value::from(after)));
+    let after = after.map_or_else(String::new, |after| {
+        format!(", after: {}", Value::from(after))
+    });
     format!(
         "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: {PAGE}{after}\
          {states}, orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount \
@@ -290,7 +295,10 @@ mod tests {
             assert_eq!(text.matches('(').count(), text.matches(')').count());
         }
         for volatile in ["mergeable", "mergeStateStatus", "potentialMergeCommit"] {
-            assert!(!whole().contains(volatile), "{volatile} changes by being asked for");
+            assert!(
+                !whole().contains(volatile),
+                "{volatile} changes by being asked for"
+            );
         }
     }
 }

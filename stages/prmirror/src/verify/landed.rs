@@ -89,7 +89,9 @@ impl<'b> Tables<'b> {
             ) WHERE repository IN ({}) {open}",
             names.join(", ")
         );
-        let counted = self.sql(format!("SELECT count(*) FROM ({known})"), 1).await?;
+        let counted = self
+            .sql(format!("SELECT count(*) FROM ({known})"), 1)
+            .await?;
         let count = counted.rows.first().and_then(|row| row.first()?.as_u64());
         let count = count.unwrap_or(0);
         let limit = limit.unwrap_or(count).min(count);
@@ -147,9 +149,12 @@ impl<'b> Tables<'b> {
     ) -> anyhow::Result<Report> {
         let numbers: Vec<u64> = truth.iter().map(|(number, _)| *number).collect();
         let condition = condition(repository, &numbers);
-        let read = futures::future::try_join_all(
-            tables().map(|table| async { Ok::<_, anyhow::Error>((table, self.rows(table, &condition).await?)) }),
-        );
+        let condition = &condition;
+        let read = tables().map(async |table| {
+            let rows = self.rows(table, condition).await?;
+            Ok::<_, anyhow::Error>((table, rows))
+        });
+        let read = futures::future::try_join_all(read);
         let mut comparison = Comparison::new(repository_id, truth);
         for (table, rows) in read.await? {
             let rows = rows.iter().map(|row| {
@@ -181,8 +186,13 @@ pub(super) fn differences(report: &Report, number: u64) -> Vec<FieldDifference> 
     };
     let missing = of(&report.missing, number).map(|p| row(p, None, Some(p.row.clone())));
     let extra = of(&report.extra, number).map(|p| row(p, Some(p.row.clone()), None));
-    let duplicate = of(&report.duplicates, number)
-        .map(|p| row(p, Some(format!("once more: {}", p.row)), Some(p.row.clone())));
+    let duplicate = of(&report.duplicates, number).map(|p| {
+        row(
+            p,
+            Some(format!("once more: {}", p.row)),
+            Some(p.row.clone()),
+        )
+    });
     let different = report.different.iter();
     let different = different
         .filter(|difference| difference.place.number == number)
@@ -193,11 +203,12 @@ pub(super) fn differences(report: &Report, number: u64) -> Vec<FieldDifference> 
             landed: told(&difference.found),
             github: told(&difference.expected),
         });
-    let mut all: Vec<FieldDifference> =
-        missing.chain(extra).chain(duplicate).chain(different).collect();
-    all.sort_by(|a, b| {
-        (&a.table, &a.key, &a.column).cmp(&(&b.table, &b.key, &b.column))
-    });
+    let mut all: Vec<FieldDifference> = missing
+        .chain(extra)
+        .chain(duplicate)
+        .chain(different)
+        .collect();
+    all.sort_by(|a, b| (&a.table, &a.key, &a.column).cmp(&(&b.table, &b.key, &b.column)));
     all
 }
 

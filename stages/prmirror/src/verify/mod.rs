@@ -85,7 +85,9 @@ pub(crate) struct VerifyArgs {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "write a number such as 0.1".to_owned())?;
+    let share: f64 = text
+        .parse()
+        .map_err(|_| "write a number such as 0.1".to_owned())?;
     if share > 0.0 && share <= 1.0 {
         Ok(share)
     } else {
@@ -141,7 +143,9 @@ pub(crate) async fn verify(args: VerifyArgs) -> anyhow::Result<u8> {
     let sample = (!args.all).then(|| args.sample.unwrap_or(setup.pipeline.verify.sample));
     let ended = run.all(&repositories, args.open, sample).await;
     run.progress.finish();
-    let Run { reader, mut tally, .. } = run;
+    let Run {
+        reader, mut tally, ..
+    } = run;
     tally.points = reader.points;
     drop(reader);
     setup.close().await;
@@ -229,7 +233,8 @@ impl Run {
             }
         }
         while let Some(due) = self.again.iter().map(|again| again.due).min() {
-            self.progress.say(&self.tally, &self.reader, self.again.len());
+            self.progress
+                .say(&self.tally, &self.reader, self.again.len());
             tokio::select! {
                 () = self.reader.interrupted() => return Err(RunError::Interrupted),
                 () = tokio::time::sleep_until(due) => {}
@@ -265,17 +270,18 @@ impl Run {
         }
         self.tally.chosen = chosen.values().map(|numbers| numbers.len() as u64).sum();
         let chosen = chosen.into_iter();
-        Ok(chosen.map(|(name, numbers)| (name, numbers.into_iter().collect())).collect())
+        Ok(chosen
+            .map(|(name, numbers)| (name, numbers.into_iter().collect()))
+            .collect())
     }
 
     /// Looks at some pull requests for the first time.
-    async fn look(
-        &mut self,
-        repository: &RepositoryName,
-        numbers: &[u64],
-    ) -> Result<(), RunError> {
+    async fn look(&mut self, repository: &RepositoryName, numbers: &[u64]) -> Result<(), RunError> {
         for look in self.looks(repository, numbers).await? {
-            let Look { verification, moved } = look;
+            let Look {
+                verification,
+                moved,
+            } = look;
             if verification.differences.is_empty() && !moved {
                 self.report(verification).await?;
             } else {
@@ -300,7 +306,11 @@ impl Run {
         let due: Vec<Again> = due;
         for before in due {
             let looks = self.looks(&before.repository, &[before.number]).await?;
-            for Look { mut verification, moved } in looks {
+            for Look {
+                mut verification,
+                moved,
+            } in looks
+            {
                 let known = &before.differences;
                 let same = |difference: &FieldDifference| known.contains(difference);
                 let differs = !verification.differences.is_empty();
@@ -360,7 +370,8 @@ impl Run {
                     return Err(ended(error));
                 }
             }
-            self.progress.say(&self.tally, &self.reader, self.again.len());
+            self.progress
+                .say(&self.tally, &self.reader, self.again.len());
         }
         let tables = Tables::new(&self.bus);
         let report = tables.compare(repository, &repository_id, &present).await?;
@@ -397,7 +408,9 @@ impl Run {
         let outgoing = Outgoing::new(&verification).map_err(anyhow::Error::new)?;
         self.tally.add(Outcome::Verified(verification));
         let published = self.bus.publish(outgoing, None).await;
-        published.context("the result cannot be published").map_err(RunError::Failed)?;
+        published
+            .context("the result cannot be published")
+            .map_err(RunError::Failed)?;
         Ok(())
     }
 }

@@ -217,7 +217,9 @@ impl Reader {
                 let document = document::thread(&id, &cursor, PAGE);
                 let (_, data) = self.ask_whole(repository, &document).await?;
                 let Some(page) = data.get("node").filter(|node| node.is_object()) else {
-                    return Err(ReadError::Unreadable(format!("the review thread {id} is gone")));
+                    return Err(ReadError::Unreadable(format!(
+                        "the review thread {id} is gone"
+                    )));
                 };
                 join(thread, page, document::THREAD_COMMENTS.name);
             }
@@ -324,9 +326,8 @@ impl Reader {
 
 /// The data of an answer that has no other errors than that something is not there.
 fn whole(answer: Answer) -> Result<(Answer, Value), AskError> {
-    let absent = |error: &prmirror_github::GraphqlError| {
-        error.error_type.as_deref() == Some("NOT_FOUND")
-    };
+    let absent =
+        |error: &prmirror_github::GraphqlError| error.error_type.as_deref() == Some("NOT_FOUND");
     if !answer.errors.iter().all(absent) {
         return Err(AskError::Split(Error::Graphql(answer.errors)));
     }

@@ -230,6 +230,9 @@ mod tests {
         }
         assert_eq!(wilson(0, 0), (0.0, 1.0));
         let (low, high) = wilson(100, 100);
-        assert!((0.963..0.964).contains(&low) && high > 0.999_999, "{low} {high}");
+        assert!(
+            (0.963..0.964).contains(&low) && high > 0.999_999,
+            "{low} {high}"
+        );
     }
 }
