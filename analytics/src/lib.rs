@@ -4,6 +4,7 @@
 //! rule a file. [`Database`] owns the only connection that writes.
 
 mod batch;
+mod copy;
 mod database;
 mod error;
 mod guard;

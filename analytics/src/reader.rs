@@ -95,6 +95,13 @@ impl Database {
 }
 
 impl Reader {
+    pub(crate) fn over(connection: Connection, claim: Arc<Claim>) -> Self {
+        Self {
+            connection,
+            _claim: claim,
+        }
+    }
+
     /// Another one.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //! - [`Client::key_data`] reads a page of key data; [`Client::look`] and [`Client::key_data_by_id`] ask
 //!   about pull requests that are known; [`Client::probe`] asks many repositories for their newest change;
 //!   [`Client::pull_requests_of_commit`] finds whose head a commit is.
+//! - [`Client::question`] sends a document of somebody else, to look on another path than the mirror's.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -30,10 +31,11 @@ mod key_data;
 mod look;
 mod probe;
 mod pull_requests;
+mod question;
 mod token;
 pub mod wire;
 
-pub use answer::{Answer, GraphqlError};
+pub use answer::{Answer, GraphqlError, RateLimit};
 pub use app::{App, AppKeyError, Installation};
 pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
 pub use client::{Access, Client, ClientConfig, ClientConfigError};
@@ -46,4 +48,5 @@ pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
 pub use look::{KEY_DATA_PAGE, Look, LookAt, NODES, Seen};
 pub use probe::{PROBED_AT_ONCE, Probed};
 pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
+pub use question::Question;
 pub use token::Token;

@@ -33,7 +33,7 @@ pub(crate) const WINDOW: usize = 256;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Room for the header fields in the broker's limit, which counts them.
-const HEADER_ROOM: usize = 16 << 10;
+pub(crate) const HEADER_ROOM: usize = 16 << 10;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,7 @@ impl PublishError {
         matches!(self, Self::Unavailable { .. })
     }
 
-    fn of(subject: &str, error: jetstream::context::PublishError) -> Self {
+    pub(crate) fn of(subject: &str, error: jetstream::context::PublishError) -> Self {
         let transient = match error.kind() {
             // "No stream found" is a topology that is being made, or a server that starts.
             PublishErrorKind::StreamNotFound

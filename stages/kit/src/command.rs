@@ -150,6 +150,19 @@ impl Setup {
         self.shutdown.cancel();
     }
 
+    /// Tells what was begun with [`Setup::spawn`] to end, and waits for it: for a command that is no
+    /// stage.
+    pub async fn close(&self) {
+        self.tasks.close();
+        // What ends by itself when its work is done need not be told.
+        let soon = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+        self.shutdown.cancel();
+        if soon.is_err() {
+            // What does not end is ended with the process.
+            let _ = tokio::time::timeout(self.context.drain, self.tasks.wait()).await;
+        }
+    }
+
     /// Runs the stage until the shutdown, and waits for what runs beside it.
     ///
     /// # Errors

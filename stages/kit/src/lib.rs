@@ -13,6 +13,7 @@ mod outcome;
 mod run;
 pub mod server;
 mod stage;
+mod stored;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topology;

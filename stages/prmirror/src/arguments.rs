@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 
 use crate::backfill::{self, BackfillCommand};
+use crate::explain::{self, ExplainArgs};
+use crate::quarantine::{self, QuarantineCommand};
+use crate::topology::{self, TopologyArgs};
+use crate::verify::{self, VerifyArgs};
 use crate::{doctor, folder, query, up};
 
 /// Everything is as it should be.
@@ -69,6 +73,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Read GitHub again, and compare every field with the tables
+    Verify(VerifyArgs),
+    /// Say everything that is known of one pull request
+    Explain(ExplainArgs),
+    /// Work on what could not be processed
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+    /// Draw how messages flow, and where they wait
+    Topology(TopologyArgs),
     /// Start, pause and look at the walks over whole repositories
     #[command(subcommand)]
     Backfill(BackfillCommand),
@@ -183,6 +196,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Up(args) => up::up(args).await,
             Command::Status { place, json } => query::status(&place, json).await,
             Command::Reconcile { place, json } => query::reconcile(&place, json).await,
+            Command::Verify(args) => verify::verify(args).await,
+            Command::Explain(args) => explain::explain(args).await,
+            Command::Quarantine(command) => quarantine::quarantine(command).await,
+            Command::Topology(args) => topology::topology(args).await,
             Command::Backfill(command) => backfill::backfill(command).await,
             Command::Sql {
                 place,

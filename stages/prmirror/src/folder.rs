@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 
 /// A data folder, held by one `up` at a time.
 #[derive(Debug)]
@@ -66,6 +67,17 @@ impl DataFolder {
         let file = file.map(Path::canonicalize).transpose()?;
         let text = file.map_or_else(String::new, |file| file.display().to_string());
         std::fs::write(self.path.join("run/config"), text)
+    }
+
+    /// Notes when the last verification that happened by itself ended.
+    pub(crate) fn note_verified(&self, at: Timestamp) -> io::Result<()> {
+        std::fs::write(self.path.join("run/verified_at"), at.to_string())
+    }
+
+    /// When that was, if it ever was.
+    pub(crate) fn verified_at(&self) -> Option<Timestamp> {
+        let text = std::fs::read_to_string(self.path.join("run/verified_at")).ok()?;
+        text.trim().parse().ok()
     }
 
     /// Notes where the broker is.

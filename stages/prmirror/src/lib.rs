@@ -3,10 +3,16 @@
 mod arguments;
 mod ask;
 mod backfill;
+pub mod compare;
 mod doctor;
+mod explain;
 mod folder;
+mod pages;
+mod quarantine;
 mod query;
 mod summary;
+mod topology;
 mod up;
+mod verify;
 
 pub use arguments::{Arguments, run};

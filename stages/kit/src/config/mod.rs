@@ -14,9 +14,9 @@ use serde::Deserialize;
 pub use repositories::{Priority, Repository};
 pub use sections::{
     AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
-    RoutingConfig, ValidateConfig, WebhooksConfig,
+    RoutingConfig, ValidateConfig, VerifyConfig, WebhooksConfig,
 };
-pub use streams::{StreamConfig, Streams};
+pub use streams::{Limits, StreamConfig, Streams};
 pub use units::{parse_bytes, parse_duration};
 
 /// Names of the five stages, in the order in which a pull request passes them.
@@ -52,6 +52,8 @@ pub struct Pipeline {
     pub publish: PublishConfig,
     /// How the mirror is compared with what was seen.
     pub reconcile: ReconcileConfig,
+    /// How it is read again from GitHub.
+    pub verify: VerifyConfig,
     /// How long and how much each stream keeps.
     pub streams: Streams,
     /// The stages, by name.
@@ -220,6 +222,12 @@ impl Pipeline {
             1,
             1_000,
         )?;
+        if !(self.verify.share > 0.0 && self.verify.share <= 1.0) {
+            return Err(format!(
+                "verify.share is {}: allowed is more than 0, and at most 1",
+                self.verify.share
+            ));
+        }
         // The server's own bounds: below, bodies cannot be sent; above, it warns and slows down.
         within(
             "nats.max_payload",

@@ -392,3 +392,26 @@ impl Default for ReconcileConfig {
         }
     }
 }
+
+/// `[verify]`: how the mirror is read again from GitHub by itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VerifyConfig {
+    /// How often; zero for never.
+    #[serde(deserialize_with = "duration")]
+    pub every: Duration,
+    /// Pull requests that are read, chosen by chance.
+    pub sample: u64,
+    /// The share of the points of an hour that it uses at most.
+    pub share: f64,
+}
+
+impl Default for VerifyConfig {
+    fn default() -> Self {
+        Self {
+            every: 24 * 60 * MINUTE,
+            sample: 100,
+            share: 0.1,
+        }
+    }
+}

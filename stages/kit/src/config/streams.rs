@@ -35,11 +35,15 @@ pub struct Streams(pub BTreeMap<String, StreamConfig>);
 
 /// Limits of a stream with all defaults filled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) max_age: Duration,
-    pub(crate) max_bytes: u64,
-    pub(crate) duplicate_window: Duration,
-    pub(crate) replicas: u32,
+pub struct Limits {
+    /// How long messages are kept; zero is without end.
+    pub max_age: Duration,
+    /// How much of them, in bytes; 0 is without limit.
+    pub max_bytes: u64,
+    /// How long a repetition is recognised.
+    pub duplicate_window: Duration,
+    /// Copies in a cluster.
+    pub replicas: u32,
 }
 
 /// Names that `[streams.NAME]` may have.
@@ -74,7 +78,8 @@ impl Streams {
     }
 
     /// The limits of a stream.
-    pub(crate) fn limits(&self, name: &str) -> Limits {
+    #[must_use]
+    pub fn limits(&self, name: &str) -> Limits {
         let max_age = match name {
             // Raw answers and what became of them: the tables can be rebuilt for a month.
             subjects::STREAM_FETCHED | subjects::BUCKET_BODIES => 30 * DAY,

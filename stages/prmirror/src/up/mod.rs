@@ -3,6 +3,7 @@
 mod demo;
 mod processes;
 mod progress;
+mod verifier;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,6 +22,7 @@ use crate::summary::View;
 use demo::Demo;
 use processes::{Ended, Processes};
 use progress::Progress;
+use verifier::Verifier;
 
 /// How often the state is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -66,6 +68,13 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
         server.url(),
         folder.path.display()
     );
+    let mut verifier = Verifier::new(
+        &folder,
+        config.clone(),
+        &server.url(),
+        environment.clone(),
+        pipeline.verify.clone(),
+    );
     let mut processes = Processes::new(&folder, config, server.url(), environment);
     for stage in STAGES {
         for instance in 0..pipeline.stage(stage).instances.max(1) {
@@ -79,10 +88,12 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
         &bus,
         &mut server,
         &mut processes,
+        &mut verifier,
         &shutdown,
     )
     .await;
     eprintln!("stopping …");
+    verifier.stop().await;
     processes.stop().await;
     server.stop(&folder).await;
     if let Some(demo) = demo {
@@ -179,6 +190,7 @@ async fn run_out(limit: Option<Duration>, began: Instant) {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 async fn watch(
     args: &UpArgs,
     pipeline: &Pipeline,
@@ -186,6 +198,7 @@ async fn watch(
     bus: &Bus,
     broker: &mut Broker,
     processes: &mut Processes<'_>,
+    verifier: &mut Verifier<'_>,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let mut progress = Progress::new();
@@ -220,6 +233,7 @@ async fn watch(
                     anyhow::bail!(reason);
                 }
             },
+            said = verifier.said(), if !args.once => progress.say(&said),
             () = run_out(args.run_for, began) => break,
             view = &mut looking => {
                 looking = Box::pin(look());

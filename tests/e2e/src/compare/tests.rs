@@ -155,7 +155,7 @@ fn planted_in(table: &Table) -> (&'static str, &'static str) {
 fn a_wrong_value_in_any_column_is_found() {
     let connection = mirror();
     let mut planted = 0;
-    for table in columns::tables() {
+    for table in tables() {
         let (base, row) = planted_in(table);
         let sql = format!(
             "SELECT column_name, data_type FROM duckdb_columns() \
@@ -226,7 +226,7 @@ fn a_value_that_is_null_or_null_no_more_is_found() {
 #[test]
 fn a_row_that_is_missing_from_any_table_is_found() {
     let connection = mirror();
-    for table in columns::tables() {
+    for table in tables() {
         let (base, row) = planted_in(table);
         let report = after(&connection, &format!("DELETE FROM {base} WHERE {row}"));
         assert_eq!(report.missing.len(), 1, "{base}: {report}");
@@ -248,7 +248,7 @@ fn a_row_that_is_missing_from_any_table_is_found() {
 #[test]
 fn a_row_that_is_there_twice_in_any_table_is_found() {
     let connection = mirror();
-    for table in columns::tables() {
+    for table in tables() {
         let (base, row) = planted_in(table);
         let report = after(
             &connection,
@@ -305,7 +305,7 @@ fn rows_that_github_does_not_have_are_found() {
 #[test]
 fn every_column_is_compared_or_named_as_left_out() {
     let connection = mirror();
-    for table in columns::tables() {
+    for table in tables() {
         let names = texts(
             &connection,
             &format!(

@@ -1,10 +1,12 @@
 //! What each column of the tables must hold, said as the place of its value in GitHub's own JSON.
 //!
 //! This is the second opinion on the mirror: it shares no code with the stages that fill the tables.
+//! What is the mirror's own (when and why something was observed) and what GitHub computes lazily
+//! ([`VOLATILE`]) has no part in it.
 
 /// Type of a column, and with it how GitHub's JSON is read and how DuckDB is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// A text.
     Text,
     /// A text that the table writes as an empty one when GitHub has none.
@@ -21,7 +23,7 @@ pub(super) enum Kind {
 
 /// Where the value of a column comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum From {
+pub(crate) enum From {
     /// From the object of the row: names parted by `.`; of several ways parted by `|`, the first that
     /// leads to something.
     Path(&'static str),
@@ -29,29 +31,40 @@ pub(super) enum From {
     PullRequest(&'static str),
     /// The place of the row in its list, from 0.
     Place,
-    /// Worked out by [`super::expect`], under the column's name.
+    /// Worked out by `expect`, under the column's name.
     Computed,
 }
 
 /// A column.
 #[derive(Debug)]
-pub(super) struct Column {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) from: From,
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    pub(crate) from: From,
 }
 
 /// A table, with every column but `repository` and `number`.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     /// Its name, as reports show it.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// What is read.
-    pub(super) source: &'static str,
+    pub(crate) source: &'static str,
     /// How many of the columns, from the first, tell the rows of one pull request apart.
-    pub(super) key: usize,
-    pub(super) columns: &'static [Column],
+    pub key: usize,
+    /// Its columns.
+    pub columns: &'static [Column],
 }
+
+/// Columns of `pull_requests` that are never compared: GitHub computes them when it is asked, and they
+/// change by being looked at.
+pub const VOLATILE: [&str; 3] = [
+    "mergeable",
+    "merge_state_status",
+    "potential_merge_commit_oid",
+];
 
 const fn path(name: &'static str, kind: Kind, path: &'static str) -> Column {
     let from = From::Path(path);
@@ -86,7 +99,7 @@ const PLACE: Column = Column {
 };
 
 /// Pull requests, as analysts read them.
-pub(super) const PULL_REQUESTS: Table = Table {
+pub(crate) const PULL_REQUESTS: Table = Table {
     name: "pull_requests",
     source: "pull_requests",
     key: 0,
@@ -147,7 +160,7 @@ pub(super) const PULL_REQUESTS: Table = Table {
 };
 
 /// Whether each list is whole.
-pub(super) const COLLECTIONS: Table = Table {
+pub(crate) const COLLECTIONS: Table = Table {
     name: "collections",
     source: "collections",
     key: 1,
@@ -161,14 +174,26 @@ pub(super) const COLLECTIONS: Table = Table {
 
 /// A list of a pull request that has a table of its own.
 #[derive(Debug)]
-pub(super) struct List {
+pub(crate) struct List {
     /// GitHub's name of the connection.
-    pub(super) connection: &'static str,
+    pub(crate) connection: &'static str,
     /// Its name in the table `collections`.
-    pub(super) collection: &'static str,
+    pub(crate) collection: &'static str,
     /// The column that the rows are sorted by; without one they are in GitHub's order.
-    pub(super) sorted_by: Option<&'static str>,
-    pub(super) table: Table,
+    sorted_by: Option<&'static str>,
+    pub(crate) table: Table,
+}
+
+impl List {
+    /// The place in a node of what its rows are sorted by.
+    pub(crate) fn sorted_by(&self) -> Option<&'static str> {
+        let by = self.sorted_by?;
+        let column = self.table.columns.iter().find(|column| column.name == by);
+        match column.map(|column| column.from) {
+            Some(From::Path(path)) => Some(path),
+            Some(From::PullRequest(_) | From::Place | From::Computed) | None => None,
+        }
+    }
 }
 
 const fn list(
@@ -192,7 +217,7 @@ const fn list(
 }
 
 /// The lists whose rows are the nodes of a connection.
-pub(super) const LISTS: [List; 10] = [
+pub(crate) const LISTS: [List; 10] = [
     list(
         "labels",
         "labels",
@@ -314,7 +339,8 @@ pub(super) const LISTS: [List; 10] = [
         &[
             PLACE,
             path("id", Kind::TextOrEmpty, "id"),
-            text("kind", "__typename"),
+            // A kind that the queries do not name is `Other`.
+            computed("kind", Kind::Text),
             time("created_at", "createdAt"),
             text("actor", "actor.login|author.login"),
             text("label", "label.name"),
@@ -324,7 +350,8 @@ pub(super) const LISTS: [List; 10] = [
             ),
             text("before", "previousTitle|previousRefName|beforeCommit.oid"),
             text("after", "currentTitle|currentRefName|afterCommit.oid"),
-            text("commit_oid", "commit.oid"),
+            // The commits of the pull request have an alias in the document that is sent.
+            text("commit_oid", "commit.oid|pullRequestCommit.oid"),
             text("milestone", "milestoneTitle"),
             text("source_url", "source.url|subject.url"),
         ],
@@ -345,7 +372,7 @@ pub(super) const LISTS: [List; 10] = [
 ];
 
 /// The comments of the review threads.
-pub(super) const REVIEW_COMMENTS: Table = Table {
+pub(crate) const REVIEW_COMMENTS: Table = Table {
     name: "review_comments",
     source: "review_comments",
     key: 2,
@@ -362,18 +389,18 @@ pub(super) const REVIEW_COMMENTS: Table = Table {
 };
 
 /// CI of the current head. Rows of older heads and of earlier runs are history.
-pub(super) const CHECK_RUNS: Table = Table {
+pub(crate) const CHECK_RUNS: Table = Table {
     name: "check_runs",
     source: "(SELECT * FROM check_runs WHERE superseded_at IS NULL)",
     key: 1,
     columns: &[
-        text("id", "id"),
+        path("id", Kind::TextOrEmpty, "id"),
         Column {
             name: "head_ref_oid",
             kind: Kind::Text,
             from: From::PullRequest("headRefOid"),
         },
-        text("kind", "__typename"),
+        computed("kind", Kind::Text),
         text("name", "name|context"),
         text("status", "status|state"),
         text("conclusion", "conclusion"),
@@ -385,7 +412,7 @@ pub(super) const CHECK_RUNS: Table = Table {
 };
 
 /// Every table, the one that tells which pull requests there are first.
-pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
+pub fn tables() -> impl Iterator<Item = &'static Table> {
     let lists = LISTS.iter().map(|list| &list.table);
     [&PULL_REQUESTS, &COLLECTIONS]
         .into_iter()
@@ -394,14 +421,16 @@ pub(super) fn tables() -> impl Iterator<Item = &'static Table> {
 }
 
 impl Table {
-    /// Asks DuckDB for the rows of one repository, in the order of their keys.
-    pub(super) fn sql(&self) -> String {
+    /// Asks DuckDB for the rows that a condition picks, in the order of their keys: the number, then
+    /// the columns in their order. Times are microseconds since 1970, lists of texts are one text.
+    #[must_use]
+    pub fn sql(&self, condition: &str) -> String {
         let columns: Vec<String> = self.columns.iter().map(Column::sql).collect();
         let key: Vec<&str> = self.columns.iter().take(self.key).map(|c| c.name).collect();
         let more = |parts: &[String]| parts.iter().map(|p| format!(", {p}")).collect::<String>();
         let order: Vec<String> = key.iter().map(|name| format!("\"{name}\"")).collect();
         format!(
-            "SELECT number{} FROM {} WHERE repository = ? ORDER BY number{}",
+            "SELECT number{} FROM {} WHERE {condition} ORDER BY number{}",
             more(&columns),
             self.source,
             more(&order),
@@ -410,7 +439,7 @@ impl Table {
 }
 
 /// Parts the texts of a list; no name of GitHub's has it.
-pub(super) const SEPARATOR: char = '\u{1f}';
+pub(crate) const SEPARATOR: char = '\u{1f}';
 
 impl Column {
     fn sql(&self) -> String {
@@ -421,4 +450,16 @@ impl Column {
             Kind::Texts => format!("array_to_string(\"{name}\", chr({}))", u32::from(SEPARATOR)),
         }
     }
+}
+
+/// The names in GitHub's JSON that the columns are read from.
+#[cfg(test)]
+pub(crate) fn places() -> impl Iterator<Item = &'static str> {
+    let lists = LISTS.iter().map(|list| list.connection);
+    let columns = tables().flat_map(|table| table.columns.iter());
+    let paths = columns.filter_map(|column| match column.from {
+        From::Path(path) | From::PullRequest(path) => Some(path),
+        From::Place | From::Computed => None,
+    });
+    paths.flat_map(|path| path.split(['.', '|'])).chain(lists)
 }

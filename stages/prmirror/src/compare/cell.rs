@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use duckdb::types::ValueRef;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -11,10 +10,14 @@ use super::columns::{Kind, SEPARATOR};
 
 /// A value as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Cell<'a> {
+pub enum Cell<'a> {
+    /// Nothing.
     Null,
+    /// A text, or texts as one.
     Text(Cow<'a, str>),
+    /// A whole number.
     Number(i64),
+    /// True or false.
     Flag(bool),
     /// Microseconds since 1970.
     Time(i64),
@@ -23,17 +26,17 @@ pub(super) enum Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    pub(super) fn text(text: impl Into<Cow<'a, str>>) -> Self {
+    pub(crate) fn text(text: impl Into<Cow<'a, str>>) -> Self {
         Self::Text(text.into())
     }
 
     /// A count.
-    pub(super) fn count(count: usize) -> Self {
+    pub(crate) fn count(count: usize) -> Self {
         i64::try_from(count).map_or_else(|_| Self::Other(count.to_string()), Self::Number)
     }
 
     /// Texts as one.
-    pub(super) fn texts(texts: &[&str]) -> Self {
+    pub(crate) fn texts(texts: &[&str]) -> Self {
         let mut joined = String::new();
         for (index, text) in texts.iter().enumerate() {
             if index > 0 {
@@ -45,7 +48,7 @@ impl<'a> Cell<'a> {
     }
 
     /// GitHub's value, read as the column's type.
-    pub(super) fn expected(kind: Kind, value: &'a Value) -> Self {
+    pub(crate) fn expected(kind: Kind, value: &'a Value) -> Self {
         let read = match (kind, value) {
             (Kind::TextOrEmpty, Value::Null) => Some(Self::text("")),
             (_, Value::Null) => Some(Self::Null),
@@ -62,17 +65,33 @@ impl<'a> Cell<'a> {
         read.unwrap_or_else(|| Self::Other(value.to_string()))
     }
 
-    /// DuckDB's value, read as the column's type.
-    pub(super) fn found(kind: Kind, value: ValueRef<'a>) -> Self {
+    /// DuckDB's value as `prmirror sql` gives it, read as the column's type.
+    pub(crate) fn landed(kind: Kind, value: &'a Value) -> Self {
         match (kind, value) {
-            (_, ValueRef::Null) => Self::Null,
-            (Kind::Text | Kind::TextOrEmpty | Kind::Texts, ValueRef::Text(text)) => {
-                Self::Text(String::from_utf8_lossy(text))
+            (_, Value::Null) => Self::Null,
+            (Kind::Text | Kind::TextOrEmpty | Kind::Texts, Value::String(text)) => {
+                Self::text(&**text)
             }
-            (Kind::Number, ValueRef::BigInt(number)) => Self::Number(number),
-            (Kind::Time, ValueRef::BigInt(micros)) => Self::Time(micros),
-            (Kind::Flag, ValueRef::Boolean(flag)) => Self::Flag(flag),
-            (_, other) => Self::Other(format!("{other:?}")),
+            (Kind::Number, Value::Number(number)) => number
+                .as_i64()
+                .map_or_else(|| Self::Other(number.to_string()), Self::Number),
+            (Kind::Time, Value::Number(number)) => number
+                .as_i64()
+                .map_or_else(|| Self::Other(number.to_string()), Self::Time),
+            (Kind::Flag, Value::Bool(flag)) => Self::Flag(*flag),
+            (_, other) => Self::Other(other.to_string()),
+        }
+    }
+
+    /// The same, and nothing else is needed for it to live.
+    pub(crate) fn into_owned(self) -> Cell<'static> {
+        match self {
+            Self::Null => Cell::Null,
+            Self::Text(text) => Cell::Text(text.into_owned().into()),
+            Self::Number(number) => Cell::Number(number),
+            Self::Flag(flag) => Cell::Flag(flag),
+            Self::Time(time) => Cell::Time(time),
+            Self::Other(text) => Cell::Other(text),
         }
     }
 }

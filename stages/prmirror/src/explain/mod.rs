@@ -1,0 +1,382 @@
+//! `explain`: everything that is known of one pull request.
+
+mod journey;
+mod print;
+mod source;
+
+use std::str::FromStr;
+
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use prmirror_kit::Bus;
+use prmirror_kit::config::Pipeline;
+use prmirror_proto::RepositoryName;
+use prmirror_proto::subjects::{
+    BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, pull_request_key,
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::arguments::{EXIT_COMPLETE, EXIT_FAILURE, EXIT_GAPS, Place};
+use crate::ask::connect;
+use journey::{Journey, Streams};
+use source::{Record, Source};
+
+/// Arguments of `explain`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Exit codes:
+  0  the mirror has it, and nothing speaks against what has landed
+  1  nothing is known of it, or something failed
+  3  something is wrong with it, or was: an open finding, something set aside, a difference")]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The pull request: owner/name#number, or its page on GitHub
+    #[arg(value_name = "OWNER/NAME#NUMBER")]
+    pull_request: PullRequest,
+    /// Journeys that are told, the newest
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    journeys: usize,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A pull request by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PullRequest {
+    repository: RepositoryName,
+    number: u64,
+}
+
+impl FromStr for PullRequest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is no pull request: write owner/name#number");
+        let (name, number) = match text.split_once("://") {
+            // The host may be an Enterprise Server's.
+            Some((_, page)) => {
+                let (_, path) = page.split_once('/').ok_or_else(wrong)?;
+                path.split_once("/pull/").ok_or_else(wrong)?
+            }
+            None => text.split_once('#').ok_or_else(wrong)?,
+        };
+        let number = number.split('/').next().unwrap_or(number);
+        Ok(Self {
+            repository: name.parse().map_err(|error| format!("{error}"))?,
+            number: number.parse().map_err(|_| wrong())?,
+        })
+    }
+}
+
+/// Everything that is known of a pull request.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Explanation {
+    repository: String,
+    number: u64,
+    /// What the tables were read from.
+    tables: String,
+    /// Why something is not told.
+    notes: Vec<String>,
+    /// What GitHub's lists said of it last.
+    github: Option<Record>,
+    /// What has landed.
+    landed: Option<Record>,
+    /// Whether the two say the same of everything that lists show.
+    agrees: Option<bool>,
+    /// Lists that are not whole.
+    collections: Vec<Record>,
+    /// What it was seen as, the newest first.
+    versions: Vec<Record>,
+    /// Requests that were answered, as far as the streams still hold them.
+    requests: Option<usize>,
+    journeys: Vec<Journey>,
+    /// What is on its way.
+    pending: Vec<String>,
+    /// The last accepted state: when it was observed, its version, and the message that led to it.
+    accepted: Option<Value>,
+    /// How it is fetched since whole answers failed.
+    stubborn: Option<Value>,
+    findings: Vec<Record>,
+    finding_history: Vec<Record>,
+    quarantine: Vec<Record>,
+    verifications: Vec<Record>,
+    differences: Vec<Record>,
+    /// What happens to it next.
+    next: Vec<String>,
+}
+
+/// Tells it.
+pub(crate) async fn explain(args: ExplainArgs) -> anyhow::Result<u8> {
+    let PullRequest { repository, number } = &args.pull_request;
+    let pipeline = args.place.running()?;
+    let mut told = Explanation {
+        repository: repository.to_string(),
+        number: *number,
+        ..Explanation::default()
+    };
+    let bus = match connect(&args.place).await {
+        Ok(bus) => Some(bus),
+        Err(error) => {
+            told.notes.push(format!(
+                "the mirror does not run, so neither the way of its messages nor what waits can be \
+                 told: {error:#}"
+            ));
+            None
+        }
+    };
+    let (source, why) = Source::find(bus.as_ref(), &args.place).await?;
+    told.notes.extend(why);
+    told.tables = source.says();
+    tables(&mut told, &source, repository, *number).await?;
+    if let Some(bus) = &bus {
+        streams(&mut told, bus, &source, &args).await?;
+    }
+    next(&mut told, &pipeline, Timestamp::now());
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&told)?);
+    } else {
+        print!("{}", print::text(&told));
+    }
+    Ok(told.code())
+}
+
+/// What the tables say.
+async fn tables(
+    told: &mut Explanation,
+    source: &Source<'_>,
+    repository: &RepositoryName,
+    number: u64,
+) -> anyhow::Result<()> {
+    // No character that a repository's name may have needs to be escaped.
+    let which = format!("repository = '{repository}' AND number = {number}");
+    let one =
+        async |sql: String| Ok::<_, anyhow::Error>(source.rows(&sql).await?.into_iter().next());
+    told.github = one(format!("SELECT * FROM inventory WHERE {which}")).await?;
+    told.landed = one(format!(
+        "SELECT contents.* EXCLUDE (body), landed.* EXCLUDE (repository, number, version) \
+         FROM pull_request_observations AS landed \
+         LEFT JOIN pull_request_contents AS contents USING (repository, number) \
+         WHERE landed.{which}",
+        which = which.replace(" AND number", " AND landed.number")
+    ))
+    .await?;
+    let fingerprint = |record: &Option<Record>| record.as_ref()?.get("fingerprint").cloned();
+    told.agrees = fingerprint(&told.github)
+        .zip(fingerprint(&told.landed))
+        .map(|(github, landed)| github == landed);
+    told.collections = source
+        .rows(&format!(
+            "SELECT collection, completeness, total, held FROM collections \
+             WHERE {which} AND completeness <> 'complete' ORDER BY collection"
+        ))
+        .await?;
+    told.versions = source
+        .rows(&format!(
+            "SELECT * FROM version_log WHERE {which} ORDER BY observed_at DESC LIMIT 10"
+        ))
+        .await?;
+    told.findings = source
+        .rows(&format!(
+            "SELECT * FROM findings WHERE {which} ORDER BY status = 'closed', opened_at DESC"
+        ))
+        .await?;
+    told.finding_history = source
+        .rows(&format!(
+            "SELECT history.* FROM finding_history AS history \
+             WHERE id IN (SELECT id FROM findings WHERE {which}) ORDER BY noted_at"
+        ))
+        .await?;
+    told.quarantine = source
+        .rows(&format!(
+            "SELECT sequence, stage, code, reason, quarantined_at, \
+             sequence IN (SELECT sequence FROM open_quarantine) AS is_open \
+             FROM quarantine WHERE {which} ORDER BY sequence DESC LIMIT 20"
+        ))
+        .await?;
+    told.verifications = source
+        .rows_if_any(&format!(
+            "SELECT * FROM verifications WHERE {which} ORDER BY observed_at DESC LIMIT 3"
+        ))
+        .await;
+    told.differences = source
+        .rows_if_any(&format!(
+            "SELECT * FROM verification_differences WHERE {which} AND run = (SELECT run FROM \
+             verifications WHERE {which} ORDER BY observed_at DESC LIMIT 1)"
+        ))
+        .await;
+    Ok(())
+}
+
+/// What the broker holds.
+async fn streams(
+    told: &mut Explanation,
+    bus: &Bus,
+    source: &Source<'_>,
+    args: &ExplainArgs,
+) -> anyhow::Result<()> {
+    let PullRequest { repository, number } = &args.pull_request;
+    let streams = Streams::read(bus, repository, *number).await?;
+    let ranges = source
+        .rows(&format!(
+            "SELECT first_sequence, last_sequence FROM stream_positions \
+             WHERE stream = '{STREAM_CHANGESETS}'"
+        ))
+        .await?;
+    let bound = |range: &Record, name: &str| range.get(name).and_then(Value::as_u64);
+    let landed = |sequence: u64| {
+        Some(ranges.iter().any(|range| {
+            let (first, last) = (
+                bound(range, "first_sequence"),
+                bound(range, "last_sequence"),
+            );
+            first
+                .zip(last)
+                .is_some_and(|(first, last)| (first..=last).contains(&sequence))
+        }))
+    };
+    // Of a message that was set aside the quarantine names the id.
+    let set_aside = source
+        .rows(
+            "SELECT sequence, stage, code, json_extract_string(original_headers, '\"Nats-Msg-Id\"') AS id \
+             FROM quarantine",
+        )
+        .await?;
+    let text = |record: &Record, name: &str| {
+        let text = record.get(name).and_then(Value::as_str);
+        text.unwrap_or_default().to_owned()
+    };
+    let set_aside = |id: &str| {
+        let record = set_aside.iter().find(|record| text(record, "id") == id)?;
+        let sequence = record.get("sequence")?;
+        Some(format!(
+            "{} has set it aside ({}): prmirror quarantine show {sequence}",
+            text(record, "stage"),
+            text(record, "code")
+        ))
+    };
+    told.requests = Some(streams.count());
+    told.journeys = streams
+        .journeys(bus, args.journeys, set_aside, landed)
+        .await;
+    let waiting = streams.waiting.iter();
+    told.pending = waiting
+        .map(|(lane, request)| journey::waits(*lane, request))
+        .collect();
+    // The last one's place is also what is on its way now.
+    let last = told
+        .journeys
+        .last()
+        .and_then(|journey| journey.waits.clone());
+    told.pending.extend(last);
+    let key = pull_request_key(repository, *number);
+    let accepted = bus.kv(BUCKET_ACCEPTED).await?.get::<Value>(&key).await?;
+    told.accepted = accepted.map(|entry| {
+        let names = ["observed_at", "version", "previous", "kind", "cause"];
+        let found = names
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), entry.value.get(name)?.clone())));
+        Value::Object(found.collect())
+    });
+    let stubborn = bus.kv(BUCKET_STUBBORN).await?.get::<Value>(&key).await?;
+    told.stubborn = stubborn.map(|entry| entry.value);
+    Ok(())
+}
+
+/// What will happen to it.
+fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
+    let mut next = Vec::new();
+    for finding in told.open_findings() {
+        let text = |name: &str| {
+            let value = finding.get(name);
+            value.map_or_else(String::new, print::value)
+        };
+        next.push(format!(
+            "{}: {} of {} repairs were asked for, the next not before {}",
+            text("rule"),
+            text("attempts"),
+            pipeline.reconcile.max_attempts,
+            text("next_attempt_at")
+        ));
+    }
+    if next.is_empty() && told.pending.is_empty() {
+        let seen = told.github.as_ref().and_then(|github| {
+            let at = github.get("observed_at")?.as_str()?;
+            at.parse::<Timestamp>().ok()
+        });
+        let sweep = seen.and_then(|seen| {
+            let every = SignedDuration::try_from(pipeline.detect.sweep_all).ok()?;
+            seen.checked_add(every).ok()
+        });
+        let sweep = sweep.filter(|at| *at > now).map_or_else(
+            || "the next sweep of everything".to_owned(),
+            |at| format!("the sweep of everything until {at:.0}"),
+        );
+        next.push(format!(
+            "nothing is asked for; a poll within {:.0} s sees what changes, {sweep} sees the rest",
+            pipeline.detect.poll.as_secs_f64()
+        ));
+    }
+    told.next = next;
+}
+
+impl Explanation {
+    fn open_findings(&self) -> impl Iterator<Item = &Record> {
+        let closed =
+            |finding: &&Record| finding.get("status").and_then(Value::as_str) == Some("closed");
+        self.findings.iter().filter(move |finding| !closed(finding))
+    }
+
+    /// The last verification's differences count until something landed after it.
+    fn differs(&self) -> bool {
+        !self.differences.is_empty() && self.open_findings().next().is_some()
+    }
+
+    fn code(&self) -> u8 {
+        let open = |record: &Record| record.get("is_open") == Some(&Value::Bool(true));
+        if self.github.is_none() && self.landed.is_none() && self.requests.unwrap_or(0) == 0 {
+            EXIT_FAILURE
+        } else if self.landed.is_none()
+            || self.open_findings().next().is_some()
+            || self.quarantine.iter().any(open)
+            || self.differs()
+        {
+            EXIT_GAPS
+        } else {
+            EXIT_COMPLETE
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pull_requests_are_named_as_people_name_them() {
+        let expected = PullRequest {
+            repository: RepositoryName::new("o", "r.x").unwrap(),
+            number: 7,
+        };
+        for text in [
+            "o/r.x#7",
+            "https://github.com/o/r.x/pull/7",
+            "https://github.com/o/r.x/pull/7/files",
+        ] {
+            assert_eq!(text.parse::<PullRequest>().unwrap(), expected, "{text}");
+        }
+        for wrong in [
+            "",
+            "o/r",
+            "o/r#",
+            "o/r#x",
+            "r#7",
+            "https://github.com/o/r/issues/7",
+        ] {
+            assert!(wrong.parse::<PullRequest>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What GitHub is asked: one pull request, each list in plain pages of one size, to its end.
+//!
+//! These documents are not the mirror's. They say everything themselves, so that what is wrong with
+//! the mirror's questions is not wrong here as well.
+
+use std::fmt::Write as _;
+
+use prmirror_proto::RepositoryName;
+use serde_json::Value;
+
+/// The largest page that GitHub gives.
+pub(super) const PAGE: u32 = 100;
+
+/// Everything about a pull request that is no list.
+const HEADER: &str = "id number fullDatabaseId url title body state isDraft locked createdAt updatedAt \
+    closedAt mergedAt reviewDecision baseRefName baseRefOid headRefName headRefOid \
+    isCrossRepository maintainerCanModify additions deletions changedFiles \
+    author { __typename login } mergedBy { login } mergeCommit { oid } \
+    headRepository { nameWithOwner } milestone { number title } \
+    autoMergeRequest { enabledAt mergeMethod enabledBy { login } }";
+
+/// What tells two states of a pull request apart: pages of different ones make no list.
+const STATE: &str = "updatedAt headRefOid";
+
+const COMMENT: &str = "id body author { login } createdAt updatedAt";
+
+/// A list of a pull request: GitHub's name of the connection, and the fields of its nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct List {
+    pub(super) name: &'static str,
+    nodes: &'static str,
+}
+
+const fn list(name: &'static str, nodes: &'static str) -> List {
+    List { name, nodes }
+}
+
+/// Comments of a review thread.
+pub(super) const THREAD_COMMENTS: List = list(
+    "comments",
+    "id body author { login } createdAt updatedAt replyTo { id }",
+);
+
+/// Every list of a pull request but CI.
+pub(super) const LISTS: [List; 10] = [
+    list("labels", "id name color"),
+    list("assignees", "login"),
+    list(
+        "reviewRequests",
+        "requestedReviewer { __typename ... on User { login } ... on Bot { login } \
+         ... on Mannequin { login } ... on Team { combinedSlug } }",
+    ),
+    list("files", "path additions deletions changeType"),
+    list(
+        "commits",
+        "commit { oid authoredDate committedDate messageHeadline additions deletions \
+         author { name user { login } } }",
+    ),
+    list(
+        "reviews",
+        "id state body author { login } createdAt submittedAt updatedAt commit { oid }",
+    ),
+    list(
+        "reviewThreads",
+        "id isResolved isOutdated resolvedBy { login } path line",
+    ),
+    list("comments", COMMENT),
+    // The items are made by [`timeline`].
+    list("timelineItems", ""),
+    list("closingIssuesReferences", "id number title url"),
+];
+
+/// CI of the head, below `statusCheckRollup`.
+pub(super) const CONTEXTS: List = list(
+    "contexts",
+    "__typename \
+     ... on CheckRun { id name status conclusion startedAt completedAt detailsUrl } \
+     ... on StatusContext { id context state description targetUrl createdAt }",
+);
+
+/// Kinds of timeline items with an id, a time, an actor, and what else they tell.
+const EVENTS: [(&str, &str); 59] = [
+    ("LabeledEvent", "label { name }"),
+    ("UnlabeledEvent", "label { name }"),
+    ("AssignedEvent", ASSIGNEE),
+    ("UnassignedEvent", ASSIGNEE),
+    ("ReviewRequestedEvent", REVIEWER),
+    ("ReviewRequestRemovedEvent", REVIEWER),
+    ("ReviewDismissedEvent", ""),
+    ("RenamedTitleEvent", "previousTitle currentTitle"),
+    ("BaseRefChangedEvent", "previousRefName currentRefName"),
+    ("HeadRefForcePushedEvent", PUSHED),
+    ("BaseRefForcePushedEvent", PUSHED),
+    ("HeadRefDeletedEvent", ""),
+    ("HeadRefRestoredEvent", ""),
+    ("BaseRefDeletedEvent", ""),
+    ("ClosedEvent", ""),
+    ("ReopenedEvent", ""),
+    ("MergedEvent", "commit { oid }"),
+    ("ConvertToDraftEvent", ""),
+    ("ReadyForReviewEvent", ""),
+    ("MilestonedEvent", "milestoneTitle"),
+    ("DemilestonedEvent", "milestoneTitle"),
+    (
+        "CrossReferencedEvent",
+        "source { ... on Issue { url } ... on PullRequest { url } }",
+    ),
+    ("ReferencedEvent", "commit { oid }"),
+    ("ConnectedEvent", SUBJECT),
+    ("DisconnectedEvent", SUBJECT),
+    ("CommentDeletedEvent", ""),
+    ("MentionedEvent", ""),
+    ("SubscribedEvent", ""),
+    ("UnsubscribedEvent", ""),
+    ("LockedEvent", ""),
+    ("UnlockedEvent", ""),
+    ("AddedToMergeQueueEvent", ""),
+    ("AddedToProjectEvent", ""),
+    ("AutoMergeDisabledEvent", ""),
+    ("AutoMergeEnabledEvent", ""),
+    ("AutoRebaseEnabledEvent", ""),
+    ("AutoSquashEnabledEvent", ""),
+    ("AutomaticBaseChangeFailedEvent", ""),
+    ("AutomaticBaseChangeSucceededEvent", ""),
+    ("ConvertedNoteToIssueEvent", ""),
+    ("ConvertedToDiscussionEvent", ""),
+    ("DeployedEvent", ""),
+    ("DeploymentEnvironmentChangedEvent", ""),
+    ("MarkedAsDuplicateEvent", ""),
+    ("MovedColumnsInProjectEvent", ""),
+    ("ParentIssueAddedEvent", ""),
+    ("ParentIssueRemovedEvent", ""),
+    ("PinnedEvent", ""),
+    ("RemovedFromMergeQueueEvent", ""),
+    ("RemovedFromProjectEvent", ""),
+    ("SubIssueAddedEvent", ""),
+    ("SubIssueRemovedEvent", ""),
+    ("TransferredEvent", ""),
+    ("UnmarkedAsDuplicateEvent", ""),
+    ("UnpinnedEvent", ""),
+    ("UserBlockedEvent", ""),
+    // These have other names for who did it, or none.
+    ("IssueComment", "author { login }"),
+    ("PullRequestReview", "author { login }"),
+    ("PullRequestRevisionMarker", ""),
+];
+
+const ASSIGNEE: &str = "assignee { ... on User { login } ... on Bot { login } \
+    ... on Mannequin { login } ... on Organization { login } }";
+const REVIEWER: &str = "requestedReviewer { ... on User { login } ... on Bot { login } \
+    ... on Mannequin { login } ... on Team { combinedSlug } }";
+const PUSHED: &str = "beforeCommit { oid } afterCommit { oid }";
+const SUBJECT: &str = "subject { ... on Issue { url } ... on PullRequest { url } }";
+
+/// The fields of timeline items.
+fn timeline() -> String {
+    // An alias: `commit` may be null elsewhere, and one name must not have two types.
+    let mut text = String::from(
+        "__typename ... on PullRequestCommit { id pullRequestCommit: commit { oid } } \
+         ... on PullRequestCommitCommentThread { id } ... on PullRequestReviewThread { id }",
+    );
+    for (kind, more) in EVENTS {
+        let common = match kind {
+            "PullRequestRevisionMarker" => "createdAt",
+            "IssueComment" | "PullRequestReview" => "id createdAt",
+            _ => "id createdAt actor { login }",
+        };
+        // Writing to a text never fails.
+        let _ = write!(text, " ... on {kind} {{ {common} {more} }}");
+    }
+    text
+}
+
+impl List {
+    /// A page of the list.
+    fn page(self, first: u32, after: Option<&str>) -> String {
+        let name = self.name;
+        let after = after.map_or_else(String::new, |after| {
+            format!(", after: {}", Value::from(after))
+        });
+        let mut nodes = self.nodes.to_owned();
+        if name == "timelineItems" {
+            nodes = timeline();
+        } else if name == "reviewThreads" {
+            nodes = format!("{nodes} {}", THREAD_COMMENTS.page(first, None));
+        }
+        let counts = if self == CONTEXTS {
+            "checkRunCountsByState { state count } statusContextCountsByState { state count }"
+        } else {
+            ""
+        };
+        let page = format!(
+            "{name}(first: {first}{after}) {{ totalCount {counts} \
+             pageInfo {{ hasNextPage endCursor }} nodes {{ {nodes} }} }}"
+        );
+        if self == CONTEXTS {
+            format!("statusCheckRollup {{ state {page} }}")
+        } else {
+            page
+        }
+    }
+}
+
+/// Name of the operation, in the cost records too.
+pub(super) const OPERATION: &str = "VerifyPullRequest";
+
+const PRICE: &str = "rateLimit { cost limit remaining resetAt }";
+
+/// A list that is asked for, and where its page begins; at its beginning without a cursor.
+pub(super) type Wanted = (List, Option<String>);
+
+/// A pull request with pages of some of its lists; with its header unless only pages are left.
+pub(super) fn pull_request(
+    repository: &RepositoryName,
+    number: u64,
+    header: bool,
+    lists: &[Wanted],
+    first: u32,
+) -> String {
+    let pages: Vec<String> = lists
+        .iter()
+        .map(|(list, after)| list.page(first, after.as_deref()))
+        .collect();
+    format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ id \
+         pullRequest(number: {number}) {{ {} {} }} }} {PRICE} }}",
+        Value::from(repository.owner.as_str()),
+        Value::from(repository.name.as_str()),
+        if header { HEADER } else { STATE },
+        pages.join(" "),
+    )
+}
+
+/// A further page of the comments of a review thread.
+pub(super) fn thread(id: &str, after: &str, first: u32) -> String {
+    format!(
+        "query {OPERATION} {{ node(id: {}) {{ ... on PullRequestReviewThread {{ {} }} }} {PRICE} }}",
+        Value::from(id),
+        THREAD_COMMENTS.page(first, Some(after)),
+    )
+}
+
+/// A page of the numbers of all pull requests, oldest first.
+pub(super) fn numbers(repository: &RepositoryName, open: bool, after: Option<&str>) -> String {
+    let states = if open { ", states: [OPEN]" } else { "" };
+    let after = after.map_or_else(String::new, |after| {
+        format!(", after: {}", Value::from(after))
+    });
+    format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: {PAGE}{after}\
+         {states}, orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount \
+         pageInfo {{ hasNextPage endCursor }} nodes {{ number }} }} }} {PRICE} }}",
+        Value::from(repository.owner.as_str()),
+        Value::from(repository.name.as_str()),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::compare;
+
+    fn whole() -> String {
+        let mut lists: Vec<Wanted> = LISTS.iter().map(|list| (*list, None)).collect();
+        lists.push((CONTEXTS, None));
+        let repository = RepositoryName::new("o", "r").unwrap();
+        pull_request(&repository, 7, true, &lists, PAGE)
+    }
+
+    #[test]
+    fn everything_that_is_compared_is_asked_for() {
+        let text = whole();
+        let words: std::collections::BTreeSet<&str> = text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        let mut asked = 0;
+        for name in compare::places() {
+            assert!(words.contains(name), "{name} is compared and not asked for");
+            asked += 1;
+        }
+        assert!(asked > 100, "only {asked} names");
+    }
+
+    #[test]
+    fn documents_are_well_formed() {
+        let repository = RepositoryName::new("o", "r").unwrap();
+        for text in [
+            whole(),
+            pull_request(&repository, 7, false, &[(CONTEXTS, Some("x\"".into()))], 5),
+            thread("PRRT_1", "c", 10),
+            numbers(&repository, true, Some("c")),
+        ] {
+            assert_eq!(text.matches('{').count(), text.matches('}').count());
+            assert_eq!(text.matches('(').count(), text.matches(')').count());
+        }
+        for volatile in ["mergeable", "mergeStateStatus", "potentialMergeCommit"] {
+            assert!(
+                !whole().contains(volatile),
+                "{volatile} changes by being asked for"
+            );
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! Reads pull requests from GitHub, one after the other, as raw JSON.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prmirror_github::{Answer, Class, Client, Error, Question};
+use prmirror_kit::CancellationToken;
+use prmirror_proto::{Lane, RepositoryName};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::document::{self, CONTEXTS, LISTS, OPERATION, PAGE, Wanted};
+
+/// The smallest page that is tried of a list that is too heavy for GitHub.
+const LEAST: u32 = 5;
+
+/// Readings of a pull request that changed while it was read.
+const READINGS: u32 = 4;
+
+/// Tries of a request that is not answered.
+const TRIES: u32 = 5;
+
+/// What GitHub says of a pull request.
+#[derive(Debug)]
+pub(super) enum Reading {
+    /// It is this.
+    Present(Box<Present>),
+    /// There is no such pull request, or it is not shown.
+    Gone {
+        /// When GitHub was asked.
+        observed_at: Timestamp,
+    },
+}
+
+/// A pull request, every list of it whole.
+#[derive(Debug)]
+pub(super) struct Present {
+    pub(super) observed_at: Timestamp,
+    pub(super) repository_id: String,
+    pub(super) value: Value,
+}
+
+/// Why there is no reading.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// This one cannot be read; others can.
+    #[error("{0}")]
+    Unreadable(String),
+    /// It changes faster than it is read.
+    #[error("it changed again and again while it was read")]
+    Moving,
+    /// Nothing can be read without a person's help.
+    #[error("{0}")]
+    Ended(String),
+    /// It is time to end.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// A request that failed in a way that smaller pages may help.
+enum AskError {
+    Split(Error),
+    Other(ReadError),
+}
+
+impl From<ReadError> for AskError {
+    fn from(error: ReadError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Reads, within a share of the points of the hour.
+pub(super) struct Reader {
+    client: Client,
+    shutdown: CancellationToken,
+    /// Of the points of an hour; none is as many as the budget of the deployment gives to bulk work.
+    share: Option<f64>,
+    began: Instant,
+    /// Points that it cost.
+    pub(super) points: u64,
+    /// Points of an hour, as GitHub told last.
+    limit: u64,
+}
+
+impl Reader {
+    pub(super) fn new(client: Client, shutdown: CancellationToken, share: Option<f64>) -> Self {
+        Self {
+            client,
+            shutdown,
+            share: share.filter(|share| *share > 0.0),
+            began: Instant::now(),
+            points: 0,
+            limit: 5_000,
+        }
+    }
+
+    /// Reads a pull request with every page of every list.
+    pub(super) async fn read(
+        &mut self,
+        repository: &RepositoryName,
+        number: u64,
+    ) -> Result<Reading, ReadError> {
+        for _ in 0..READINGS {
+            if let Some(reading) = self.read_once(repository, number).await? {
+                return Ok(reading);
+            }
+        }
+        Err(ReadError::Moving)
+    }
+
+    /// The numbers of all pull requests, as GitHub lists them.
+    pub(super) async fn numbers(
+        &mut self,
+        repository: &RepositoryName,
+        open: bool,
+    ) -> Result<Vec<u64>, ReadError> {
+        let mut numbers = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let document = document::numbers(repository, open, after.as_deref());
+            let (_, data) = self.ask_whole(repository, &document).await?;
+            let Some(list) = data.pointer("/repository/pullRequests") else {
+                return Err(no_repository(repository));
+            };
+            let nodes = list.get("nodes").and_then(Value::as_array);
+            let told = nodes.into_iter().flatten();
+            numbers.extend(told.filter_map(|node| node.get("number")?.as_u64()));
+            match next(list) {
+                Some(cursor) => after = Some(cursor),
+                None => return Ok(numbers),
+            }
+        }
+    }
+
+    /// None when it changed meanwhile.
+    async fn read_once(
+        &mut self,
+        repository: &RepositoryName,
+        number: u64,
+    ) -> Result<Option<Reading>, ReadError> {
+        let all = LISTS.into_iter().chain([CONTEXTS]);
+        let mut groups: Vec<Vec<Wanted>> = vec![all.map(|list| (list, None)).collect()];
+        let mut first = PAGE;
+        let mut begun: Option<Present> = None;
+        while let Some(group) = groups.pop() {
+            let document =
+                document::pull_request(repository, number, begun.is_none(), &group, first);
+            let (answer, data) = match self.ask(repository, &document).await {
+                Ok(answered) => answered,
+                Err(AskError::Split(_)) if group.len() > 1 => {
+                    groups.extend(group.into_iter().map(|wanted| vec![wanted]));
+                    continue;
+                }
+                Err(AskError::Split(_)) if first / 2 >= LEAST => {
+                    first /= 2;
+                    groups.push(group);
+                    continue;
+                }
+                Err(AskError::Split(error)) => {
+                    return Err(ReadError::Unreadable(error.to_string()));
+                }
+                Err(AskError::Other(error)) => return Err(error),
+            };
+            let Some(found) = data.get("repository").filter(|found| found.is_object()) else {
+                return Err(no_repository(repository));
+            };
+            let Some(value) = found.get("pullRequest").filter(|value| value.is_object()) else {
+                let observed_at = answer.sent_at;
+                return Ok(Some(Reading::Gone { observed_at }));
+            };
+            let present = match begun.as_mut() {
+                Some(present) => {
+                    if state(&present.value) != state(value) {
+                        return Ok(None);
+                    }
+                    for (list, _) in &group {
+                        join(&mut present.value, value, list.name);
+                    }
+                    present
+                }
+                None => begun.insert(Present {
+                    observed_at: answer.sent_at,
+                    repository_id: text(found, "id"),
+                    value: value.clone(),
+                }),
+            };
+            // Where a list goes on is told by its newest page, which is now a part of the whole.
+            let more: Vec<Wanted> = group
+                .into_iter()
+                .filter_map(|(list, _)| {
+                    let cursor = next(connection(&present.value, list.name)?)?;
+                    Some((list, Some(cursor)))
+                })
+                .collect();
+            if !more.is_empty() {
+                groups.push(more);
+            }
+        }
+        let Some(mut present) = begun else {
+            return Err(ReadError::Unreadable("nothing was asked for".to_owned()));
+        };
+        self.threads(repository, &mut present.value).await?;
+        Ok(Some(Reading::Present(Box::new(present))))
+    }
+
+    /// Reads the comments of each review thread to their end.
+    async fn threads(
+        &mut self,
+        repository: &RepositoryName,
+        value: &mut Value,
+    ) -> Result<(), ReadError> {
+        let threads = value.pointer_mut("/reviewThreads/nodes");
+        let threads = threads.and_then(Value::as_array_mut).into_iter().flatten();
+        for thread in threads {
+            let id = text(thread, "id");
+            while let Some(cursor) = thread.get("comments").and_then(next) {
+                let document = document::thread(&id, &cursor, PAGE);
+                let (_, data) = self.ask_whole(repository, &document).await?;
+                let Some(page) = data.get("node").filter(|node| node.is_object()) else {
+                    return Err(ReadError::Unreadable(format!(
+                        "the review thread {id} is gone"
+                    )));
+                };
+                join(thread, page, document::THREAD_COMMENTS.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks what cannot be asked in smaller pieces.
+    async fn ask_whole(
+        &mut self,
+        repository: &RepositoryName,
+        document: &str,
+    ) -> Result<(Answer, Value), ReadError> {
+        let mut tries = 1;
+        loop {
+            match self.ask(repository, document).await {
+                Ok(answered) => return Ok(answered),
+                Err(AskError::Split(error)) if tries >= TRIES => {
+                    return Err(ReadError::Unreadable(error.to_string()));
+                }
+                Err(AskError::Split(_)) => {
+                    self.sleep(Duration::from_secs(1 << tries)).await?;
+                    tries += 1;
+                }
+                Err(AskError::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks until there is an answer without holes.
+    async fn ask(
+        &mut self,
+        repository: &RepositoryName,
+        document: &str,
+    ) -> Result<(Answer, Value), AskError> {
+        let mut tries = 0;
+        loop {
+            self.pace().await?;
+            let question = Question {
+                repository,
+                lane: Lane::Bulk,
+                operation: OPERATION,
+                document,
+                pull_requests: 1,
+            };
+            let result = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return Err(ReadError::Interrupted.into()),
+                result = self.client.question(question) => result,
+            };
+            let error = match result {
+                Ok(answer) => {
+                    let price = answer.rate_limit.as_ref();
+                    self.points += price.map_or(1, |price| price.cost);
+                    self.limit = price.map_or(self.limit, |price| price.limit);
+                    return whole(answer);
+                }
+                Err(error) => error,
+            };
+            match error.class() {
+                Class::Split => return Err(AskError::Split(error)),
+                Class::Operator => return Err(ReadError::Ended(error.to_string()).into()),
+                Class::Wait(pause) => {
+                    if let Ok(until) = Timestamp::now().checked_add(pause) {
+                        eprintln!("prmirror: waiting until {until:.0}: {error}");
+                    }
+                    self.sleep(pause).await?;
+                }
+                Class::Retry => {
+                    tries += 1;
+                    if tries >= TRIES {
+                        return Err(ReadError::Ended(error.to_string()).into());
+                    }
+                    self.sleep(Duration::from_secs(1 << tries)).await?;
+                }
+            }
+        }
+    }
+
+    /// Waits until the share of the hour's points allows another request.
+    async fn pace(&self) -> Result<(), ReadError> {
+        let Some(share) = self.share else {
+            return Ok(());
+        };
+        let a_second = share * self.limit as f64 / 3_600.0;
+        let due = Duration::try_from_secs_f64(self.points as f64 / a_second).unwrap_or_default();
+        let pause = (self.began + due).saturating_duration_since(Instant::now());
+        self.sleep(pause).await
+    }
+
+    /// Ends when it is time to end.
+    pub(super) async fn interrupted(&self) {
+        self.shutdown.cancelled().await;
+    }
+
+    async fn sleep(&self, pause: Duration) -> Result<(), ReadError> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Err(ReadError::Interrupted),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+}
+
+/// The data of an answer that has no other errors than that something is not there.
+fn whole(answer: Answer) -> Result<(Answer, Value), AskError> {
+    let absent =
+        |error: &prmirror_github::GraphqlError| error.error_type.as_deref() == Some("NOT_FOUND");
+    if !answer.errors.iter().all(absent) {
+        return Err(AskError::Split(Error::Graphql(answer.errors)));
+    }
+    match serde_json::from_str(answer.data.get()) {
+        Ok(data) => Ok((answer, data)),
+        Err(error) => Err(AskError::Split(Error::Shape(error.to_string()))),
+    }
+}
+
+fn no_repository(repository: &RepositoryName) -> ReadError {
+    ReadError::Ended(format!(
+        "GitHub shows no repository {repository} to this token"
+    ))
+}
+
+fn text(object: &Value, name: &str) -> String {
+    let text = object.get(name).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+/// What tells two states of a pull request apart.
+fn state(value: &Value) -> (Option<&Value>, Option<&Value>) {
+    (value.get("updatedAt"), value.get("headRefOid"))
+}
+
+/// A list of an object, wherever it stands.
+fn connection<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
+    if name == CONTEXTS.name {
+        return object.pointer("/statusCheckRollup/contexts");
+    }
+    object.get(name).filter(|list| list.is_object())
+}
+
+/// The cursor of the next page of a list, if there is one.
+fn next(list: &Value) -> Option<String> {
+    let info = list.get("pageInfo")?;
+    let goes_on = info.get("hasNextPage")?.as_bool()?;
+    goes_on.then(|| text(info, "endCursor"))
+}
+
+/// Adds a page of a list to those that are here. The newest page has the last word on everything but
+/// the nodes.
+fn join(object: &mut Value, page: &Value, name: &'static str) {
+    let (object, page) = if name == CONTEXTS.name {
+        let rollup = page.get("statusCheckRollup").unwrap_or(&Value::Null);
+        let ours = &mut object["statusCheckRollup"];
+        if !rollup.is_object() {
+            *ours = Value::Null;
+            return;
+        }
+        ours["state"] = rollup["state"].clone();
+        (ours, rollup)
+    } else {
+        (object, page)
+    };
+    let Some(page) = page.get(name) else {
+        return;
+    };
+    let place = &mut object[name];
+    let before = place.get_mut("nodes").map(Value::take);
+    *place = page.clone();
+    if let (Some(Value::Array(mut all)), Some(nodes)) = (before, place.get_mut("nodes")) {
+        if let Value::Array(more) = nodes.take() {
+            all.extend(more);
+        }
+        *nodes = Value::Array(all);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pages_become_one_list() {
+        let mut value = json!({
+            "labels": { "totalCount": 2, "pageInfo": { "hasNextPage": true, "endCursor": "a" },
+                "nodes": [{ "name": "x" }] },
+            "statusCheckRollup": null,
+        });
+        assert_eq!(next(&value["labels"]).as_deref(), Some("a"));
+        let page = json!({ "labels": { "totalCount": 3,
+            "pageInfo": { "hasNextPage": false, "endCursor": "b" },
+            "nodes": [{ "name": "y" }, null] } });
+        join(&mut value, &page, "labels");
+        assert_eq!(value["labels"]["totalCount"], 3);
+        assert_eq!(
+            value["labels"]["nodes"],
+            json!([{ "name": "x" }, { "name": "y" }, null])
+        );
+        assert_eq!(next(&value["labels"]), None);
+        // CI of a head that nothing reported on.
+        let page = json!({ "statusCheckRollup": null });
+        join(&mut value, &page, "contexts");
+        assert_eq!(value["statusCheckRollup"], Value::Null);
+        let page = json!({ "statusCheckRollup": { "state": "SUCCESS",
+            "contexts": { "nodes": [1] } } });
+        join(&mut value, &page, "contexts");
+        assert_eq!(value["statusCheckRollup"]["contexts"]["nodes"], json!([1]));
+    }
+}
