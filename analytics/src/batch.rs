@@ -1,7 +1,9 @@
 //! What is landed: messages with their place in their stream.
 
 use jiff::Timestamp;
-use prmirror_proto::{ApiCost, BackfillReport, Changeset, InventoryPage, Quarantined};
+use prmirror_proto::{
+    ApiCost, BackfillReport, Changeset, InventoryPage, Quarantined, RepositoryName,
+};
 
 /// A message that has a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,20 @@ pub enum Record {
     Quarantined(Quarantined),
     /// What a request to GitHub cost.
     Cost(ApiCost),
+}
+
+impl Record {
+    /// The repository that it is about, if it is known.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Changeset(changeset) => Some(&changeset.repository),
+            Self::Inventory(page) => Some(&page.repository),
+            Self::Backfill(report) => Some(&report.repository),
+            Self::Quarantined(what) => what.repository.as_ref(),
+            Self::Cost(cost) => Some(&cost.repository),
+        }
+    }
 }
 
 /// A message and its place in its stream.

@@ -26,7 +26,7 @@ pub struct Options {
 pub struct Database {
     // Declared before the claim: the file must be closed when the claim is given up.
     pub(crate) connection: Connection,
-    positions: Positions,
+    pub(crate) positions: Positions,
     pub(crate) claim: Arc<Claim>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    fn new(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn new(path: &Path) -> Result<Self, OpenError> {
         // The file may not exist yet; its folder tells apart what one name cannot.
         let resolved = match (path.parent(), path.file_name()) {
             (Some(folder), Some(name)) => {

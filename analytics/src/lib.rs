@@ -5,9 +5,11 @@
 
 mod batch;
 mod database;
+mod digest;
 mod error;
 mod guard;
 mod land;
+mod origin;
 mod positions;
 mod publish;
 mod ranges;
@@ -17,10 +19,12 @@ mod rows;
 mod rules;
 mod schema;
 mod status;
+mod swap;
 mod value;
 
 pub use batch::{Batch, Landed, Record, Sequenced};
 pub use database::{Database, Options};
+pub use digest::TableDigest;
 pub use error::{DatabaseError, Holder, OpenError};
 pub use guard::Refusal;
 pub use reader::{Column, Limits, QueryError, Reader, Table};
@@ -28,3 +32,4 @@ pub use reconcile::{ReconcileSettings, Reconciled};
 pub use rules::{RuleDescription, rules};
 pub use schema::SCHEMA_VERSION;
 pub use status::{ApiStatus, Budget, RepositoryStatus, Status};
+pub use swap::{Inspected, StreamRange, forget_unfinished_swap, put_in_place};

@@ -95,7 +95,7 @@ pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
 }
 
 /// The file's version, 0 for an empty one.
-fn version(connection: &Connection) -> Result<i32, SchemaError> {
+pub(crate) fn version(connection: &Connection) -> Result<i32, SchemaError> {
     let (tables, versioned): (i64, bool) = connection.query_row(
         "SELECT count(*), coalesce(bool_or(table_name = 'schema_version'), false)
          FROM duckdb_tables() WHERE NOT internal AND NOT temporary",

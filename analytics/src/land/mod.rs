@@ -156,12 +156,12 @@ fn land_changesets(
         .map(|(key, _)| key.clone())
         .collect();
     let mut touched = BTreeSet::new();
-    // Of several contents of one pull request, the newest alone is written.
-    let mut contents: BTreeMap<&Key, &Changeset> = BTreeMap::new();
+    // Of several contents of one pull request, the newest is written last.
+    let mut contents: BTreeMap<&Key, Vec<&Changeset>> = BTreeMap::new();
     for (key, changeset) in changesets {
         match states.entry(key.clone()).or_default().fold(changeset) {
             state::Effect::Content => {
-                contents.insert(key, changeset);
+                contents.entry(key).or_default().push(changeset);
                 touched.insert(key.clone());
             }
             state::Effect::Observation => {
@@ -187,21 +187,24 @@ fn land_changesets(
     Ok(())
 }
 
-/// Writes contents; `replaced` tells whether `landing_keys` holds any of them.
+/// Writes contents, the newest of each pull request; of those before it only the CI, which has a
+/// history. `replaced` tells whether `landing_keys` holds any of them.
 fn write_contents(
     connection: &Connection,
-    contents: &BTreeMap<&Key, &Changeset>,
+    contents: &BTreeMap<&Key, Vec<&Changeset>>,
     replaced: bool,
     landed_at: i64,
 ) -> Result<(), DatabaseError> {
     let mut rows = content::Contents::new();
     let mut checks = checks::Checks::new();
     let mut repositories: BTreeMap<&str, &str> = BTreeMap::new();
-    for (key, changeset) in contents {
-        if let Some(snapshot) = &changeset.snapshot {
+    for (key, changesets) in contents {
+        if let Some(changeset) = changesets.last()
+            && let Some(snapshot) = &changeset.snapshot
+        {
             let pull_request = &snapshot.pull_request;
             rows.push(key, &changeset.version, pull_request);
-            checks.push(key, landed_at, pull_request);
+            checks.push(key, landed_at, changesets);
             repositories.insert(&key.repository, &pull_request.repository_id);
         }
     }

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 
 use crate::backfill::{self, BackfillCommand};
+use crate::replay::{self, ReplayArgs};
 use crate::{doctor, folder, query, up};
 
 /// Everything is as it should be.
@@ -72,6 +73,8 @@ enum Command {
     /// Start, pause and look at the walks over whole repositories
     #[command(subcommand)]
     Backfill(BackfillCommand),
+    /// Make the tables again from GitHub's answers, beside the live ones, and take them in their place
+    Replay(ReplayArgs),
     /// Ask the running mirror one SQL query that only reads
     Sql {
         #[command(flatten)]
@@ -184,6 +187,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Status { place, json } => query::status(&place, json).await,
             Command::Reconcile { place, json } => query::reconcile(&place, json).await,
             Command::Backfill(command) => backfill::backfill(command).await,
+            Command::Replay(args) => replay::replay(args).await,
             Command::Sql {
                 place,
                 sql,

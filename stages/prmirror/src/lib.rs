@@ -6,6 +6,7 @@ mod backfill;
 mod doctor;
 mod folder;
 mod query;
+mod replay;
 mod summary;
 mod up;
 
