@@ -11,7 +11,7 @@ use crate::batch::{Batch, Landed};
 use crate::error::{DatabaseError, OpenError};
 use crate::land;
 use crate::positions::Positions;
-use crate::schema::{self, SchemaError};
+use crate::schema::{self, SchemaAge, SchemaError};
 
 /// How much of the machine DuckDB may use; by default 80 % of the memory and every core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub struct Database {
     // Declared before the claim: the file must be closed when the claim is given up.
     pub(crate) connection: Connection,
     pub(crate) positions: Positions,
+    schema_age: SchemaAge,
     pub(crate) claim: Arc<Claim>,
 }
 
@@ -127,7 +128,7 @@ impl Database {
             },
         };
         session(&connection).map_err(|error| failed(error.into()))?;
-        schema::apply(&connection).map_err(|error| match error {
+        let found = schema::apply(&connection).map_err(|error| match error {
             SchemaError::Newer(found) => OpenError::Newer {
                 path: path(),
                 detail: format!(
@@ -139,11 +140,19 @@ impl Database {
             SchemaError::Database(error) => failed(error),
         })?;
         let positions = Positions::read(&connection).map_err(failed)?;
+        let schema_age = SchemaAge::of(&connection, found).map_err(failed)?;
         Ok(Self {
             connection,
             positions,
+            schema_age,
             claim: Arc::new(claim),
         })
+    }
+
+    /// How old the rows are, beside the schema.
+    #[must_use]
+    pub const fn schema_age(&self) -> &SchemaAge {
+        &self.schema_age
     }
 
     /// Where each stream has landed up to without a gap: the place to read on from. Messages beyond

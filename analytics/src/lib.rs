@@ -30,6 +30,6 @@ pub use guard::Refusal;
 pub use reader::{Column, Limits, QueryError, Reader, Table};
 pub use reconcile::{ReconcileSettings, Reconciled};
 pub use rules::{RuleDescription, rules};
-pub use schema::SCHEMA_VERSION;
+pub use schema::{SCHEMA_VERSION, SchemaAge};
 pub use status::{ApiStatus, Budget, RepositoryStatus, Status};
 pub use swap::{Inspected, StreamRange, forget_unfinished_swap, put_in_place};

@@ -7,6 +7,7 @@ use std::thread;
 use jiff::Timestamp;
 use prmirror_analytics::{
     Batch, Database, DatabaseError, Landed, OpenError, Options, ReconcileSettings, Reconciled,
+    SCHEMA_VERSION, SchemaAge,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -63,6 +64,7 @@ impl Writer {
     /// As [`Database::open`], or when the system refuses a thread.
     pub fn open(path: &Path, options: Options) -> anyhow::Result<Opened> {
         let database = Database::open(path, options.clone()).map_err(|error: OpenError| error)?;
+        tell_age(database.schema_age());
         let readers = Readers::new(database.reader()?);
         let highest_landed = database.highest_landed();
         let (commands, queue) = mpsc::channel(QUEUE);
@@ -129,6 +131,19 @@ impl Writer {
     /// When it cannot be written; the old copy stays then.
     pub async fn snapshot(&self, to: PathBuf) -> Result<(), WriterError> {
         self.ask(|answer| Command::Snapshot(to, answer)).await
+    }
+}
+
+/// Says what an older database has become, and what is to be done about its rows.
+fn tell_age(age: &SchemaAge) {
+    if let Some(found) = age.brought_from {
+        tracing::info!("the database had schema version {found}, it has {SCHEMA_VERSION} now");
+    }
+    for lacking in &age.lacking {
+        tracing::warn!(
+            "{lacking}: `prmirror replay --into FILE --swap` fills it in from GitHub's answers as they \
+             lie in the stream, without asking GitHub"
+        );
     }
 }
 

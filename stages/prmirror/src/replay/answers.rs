@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{TryStreamExt as _, stream};
 use jiff::Timestamp;
 use prmirror_kit::{Bus, Delivery, Unreadable};
 use prmirror_proto::subjects::pull_request_key;
