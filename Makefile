@@ -11,7 +11,7 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness bench-reconcile fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness bench-reconcile bench-replay fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,11 @@ bench-freshness: build ## measure how long changes take from GitHub to the table
 # RECONCILE=10000000 for ten million, RECONCILE="--thorough" compares every row.
 bench-reconcile: bootstrap ## time reconciliation over a million pull requests, rule by rule; a table in Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin reconcile -- $(RECONCILE)
+
+# The first run asks the simulator for every recorded answer, which takes minutes; they are kept beside the
+# binaries.
+bench-replay: build ## measure a replay of the recorded answers, and DuckDB's read_json of the same; Markdown
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin bench-replay -- $(REPLAY)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use prmirror_proto::{
     ApiCost, BackfillReport, Changeset, InventoryPage, QuarantineDecision, Quarantined,
-    Verification,
+    RepositoryName, Verification,
 };
 
 /// A message that has a table.
@@ -23,6 +23,22 @@ pub enum Record {
     Verification(Verification),
     /// What was done about something that had been set aside.
     Decision(QuarantineDecision),
+}
+
+impl Record {
+    /// The repository that it is about, if it is known.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&RepositoryName> {
+        match self {
+            Self::Changeset(changeset) => Some(&changeset.repository),
+            Self::Inventory(page) => Some(&page.repository),
+            Self::Backfill(report) => Some(&report.repository),
+            Self::Quarantined(what) => what.repository.as_ref(),
+            Self::Cost(cost) => Some(&cost.repository),
+            Self::Verification(verification) => Some(&verification.repository),
+            Self::Decision(_) => None,
+        }
+    }
 }
 
 /// A message and its place in its stream.

@@ -12,7 +12,7 @@ use crate::error::{DatabaseError, OpenError};
 use crate::land;
 use crate::positions::Positions;
 use crate::reconcile::Rotation;
-use crate::schema::{self, SchemaError};
+use crate::schema::{self, SchemaAge, SchemaError};
 
 /// How much of the machine DuckDB may use; by default 80 % of the memory and every core.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +27,9 @@ pub struct Options {
 pub struct Database {
     // Declared before the claim: the file must be closed when the claim is given up.
     pub(crate) connection: Connection,
-    positions: Positions,
+    pub(crate) positions: Positions,
     pub(crate) rotation: Rotation,
+    schema_age: SchemaAge,
     pub(crate) claim: Arc<Claim>,
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    fn new(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn new(path: &Path) -> Result<Self, OpenError> {
         // The file may not exist yet; its folder tells apart what one name cannot.
         let resolved = match (path.parent(), path.file_name()) {
             (Some(folder), Some(name)) => {
@@ -129,7 +130,7 @@ impl Database {
             },
         };
         session(&connection).map_err(|error| failed(error.into()))?;
-        schema::apply(&connection).map_err(|error| match error {
+        let found = schema::apply(&connection).map_err(|error| match error {
             SchemaError::Newer(found) => OpenError::Newer {
                 path: path(),
                 detail: format!(
@@ -141,12 +142,20 @@ impl Database {
             SchemaError::Database(error) => failed(error),
         })?;
         let positions = Positions::read(&connection).map_err(failed)?;
+        let schema_age = SchemaAge::of(&connection, found).map_err(failed)?;
         Ok(Self {
             connection,
             positions,
             rotation: Rotation::default(),
+            schema_age,
             claim: Arc::new(claim),
         })
+    }
+
+    /// How old the rows are, beside the schema.
+    #[must_use]
+    pub const fn schema_age(&self) -> &SchemaAge {
+        &self.schema_age
     }
 
     /// Where each stream has landed up to without a gap: the place to read on from. Messages beyond

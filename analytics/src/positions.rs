@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use duckdb::Connection;
+use jiff::Timestamp;
 
 use crate::batch::Sequenced;
 use crate::error::DatabaseError;
@@ -109,6 +110,15 @@ impl Positions {
         admission
     }
 
+    /// Declares everything of a stream from `first` to `last` landed, and nothing else of it.
+    pub(crate) fn set(&mut self, stream: &str, first: u64, last: u64, newest: Timestamp) {
+        let position = Position {
+            landed: std::iter::once((first, last)).collect(),
+            newest_published_at: newest.as_microsecond(),
+        };
+        self.0.insert(stream.to_owned(), position);
+    }
+
     /// Writes those of some streams.
     pub(crate) fn write<'a>(
         &self,
@@ -151,7 +161,6 @@ impl Positions {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use jiff::Timestamp;
     use prmirror_proto::{InventoryPage, InventoryScope, RepositoryName, Source};
 
     use super::*;

@@ -115,6 +115,13 @@ impl Reader {
         })
     }
 
+    /// Interrupts whatever query this reader is answering when it is called.
+    #[must_use]
+    pub fn interrupter(&self) -> impl Fn() + Send + Sync + use<> {
+        let handle = self.connection.interrupt_handle();
+        move || handle.interrupt()
+    }
+
     /// Answers one query that only reads the database: `SELECT`, `WITH`, `FROM`, `VALUES`, `PIVOT`,
     /// `DESCRIBE`, `SHOW`, `SUMMARIZE` or `EXPLAIN`.
     ///

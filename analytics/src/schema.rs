@@ -71,6 +71,43 @@ const VIEWS: &[&str] = &[
 /// The schema's version that this build writes.
 pub const SCHEMA_VERSION: i32 = 4;
 
+/// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
+/// A replay fills it in: a file that it made had every version from the beginning.
+const LACKS: &[(i32, &str)] = &[];
+
+/// How old the rows of a file are, beside its schema.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchemaAge {
+    /// The version that the file had when it was opened, if that was not this build's.
+    pub brought_from: Option<i32>,
+    /// What rows from before a version lack, in words.
+    pub lacking: Vec<String>,
+}
+
+impl SchemaAge {
+    /// Of a file that had the version `found` (0: it was made) and is up to date now.
+    pub(crate) fn of(connection: &Connection, found: i32) -> Result<Self, DatabaseError> {
+        Ok(Self {
+            brought_from: Some(found).filter(|found| (1..SCHEMA_VERSION).contains(found)),
+            lacking: lacking(connection, LACKS)?,
+        })
+    }
+}
+
+fn lacking(connection: &Connection, lacks: &[(i32, &str)]) -> Result<Vec<String>, DatabaseError> {
+    let mut lacking = Vec::new();
+    for (version, what) in lacks {
+        let later: Option<String> = connection.query_row(
+            "SELECT max(utc(applied_at)) FROM schema_version
+             WHERE version = ? AND applied_at > (SELECT min(applied_at) FROM schema_version)",
+            [version],
+            |row| row.get(0),
+        )?;
+        lacking.extend(later.map(|at| format!("rows landed before {at} lack {what}")));
+    }
+    Ok(lacking)
+}
+
 /// Why the schema could not be applied.
 pub(crate) enum SchemaError {
     /// The file's version is this one, newer than what this build knows.
@@ -87,8 +124,8 @@ impl<E: Into<DatabaseError>> From<E> for SchemaError {
 }
 
 /// Brings the file to [`SCHEMA_VERSION`] and leaves no change of it in the write-ahead log, whose
-/// replay DuckDB gets wrong at times when it holds such changes.
-pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
+/// replay DuckDB gets wrong at times when it holds such changes. Returns the version that it had.
+pub(crate) fn apply(connection: &Connection) -> Result<i32, SchemaError> {
     let found = version(connection)?;
     if found > SCHEMA_VERSION {
         return Err(SchemaError::Newer(found));
@@ -110,11 +147,11 @@ pub(crate) fn apply(connection: &Connection) -> Result<(), SchemaError> {
     inherit_comments(&transaction)?;
     transaction.commit()?;
     connection.execute_batch("CHECKPOINT")?;
-    Ok(())
+    Ok(found)
 }
 
 /// The file's version, 0 for an empty one.
-fn version(connection: &Connection) -> Result<i32, SchemaError> {
+pub(crate) fn version(connection: &Connection) -> Result<i32, SchemaError> {
     let (tables, versioned): (i64, bool) = connection.query_row(
         "SELECT count(*), coalesce(bool_or(table_name = 'schema_version'), false)
          FROM duckdb_tables() WHERE NOT internal AND NOT temporary",

@@ -162,8 +162,8 @@ fn land_changesets(
         .map(|(key, _)| key.clone())
         .collect();
     let mut touched = BTreeSet::new();
-    // Of several contents of one pull request, the newest alone is written.
-    let mut contents: BTreeMap<&Key, &Changeset> = BTreeMap::new();
+    // Of several contents of one pull request, the newest is written last.
+    let mut contents: BTreeMap<&Key, Vec<&Changeset>> = BTreeMap::new();
     let mut repairs = Repairs::default();
     for (key, changeset) in changesets {
         let effect = states.entry(key.clone()).or_default().fold(changeset);
@@ -172,12 +172,17 @@ fn land_changesets(
         }
         match effect {
             state::Effect::Content => {
-                contents.insert(key, changeset);
+                let list = contents.entry(key).or_default();
+                if repairs.rewritten.remove(key) {
+                    list.clear();
+                }
+                list.push(changeset);
                 touched.insert(key.clone());
-                repairs.rewritten.remove(key);
             }
             state::Effect::Rewritten => {
-                if contents.insert(key, changeset).is_none() {
+                let list = contents.entry(key).or_default();
+                if list.is_empty() {
+                    list.push(changeset);
                     repairs.rewritten.insert(key);
                 }
                 touched.insert(key.clone());
@@ -211,7 +216,11 @@ fn land_changesets(
     write_contents(connection, &contents, replaced, &repairs, landed_at)?;
     landed.pull_requests = contents.len();
     logs::land_versions(connection, changesets, landed_at)?;
-    logs::mend_versions(connection, &repairs.all, &contents, landed_at)?;
+    let newest = contents
+        .iter()
+        .filter_map(|(key, changesets)| Some((*key, *changesets.last()?)))
+        .collect();
+    logs::mend_versions(connection, &repairs.all, &newest, landed_at)?;
     landed.events = logs::land_events(connection, changesets, landed_at)?;
     Ok(())
 }
@@ -224,10 +233,11 @@ struct Repairs<'k> {
     rewritten: BTreeSet<&'k Key>,
 }
 
-/// Writes contents; `replaced` tells whether `landing_keys` holds any of them.
+/// Writes contents, the newest of each pull request; of those before it only the CI, which has a
+/// history. `replaced` tells whether `landing_keys` holds any of them.
 fn write_contents(
     connection: &Connection,
-    contents: &BTreeMap<&Key, &Changeset>,
+    contents: &BTreeMap<&Key, Vec<&Changeset>>,
     replaced: bool,
     repairs: &Repairs<'_>,
     landed_at: i64,
@@ -235,10 +245,12 @@ fn write_contents(
     let mut rows = content::Contents::new();
     let mut checks = checks::Checks::new();
     let mut repositories: BTreeMap<&str, &str> = BTreeMap::new();
-    for (key, changeset) in contents {
-        if let Some(snapshot) = &changeset.snapshot {
+    for (key, changesets) in contents {
+        if let Some(changeset) = changesets.last()
+            && let Some(snapshot) = &changeset.snapshot
+        {
             let pull_request = &snapshot.pull_request;
-            let digest = checks.push(key, landed_at, pull_request);
+            let digest = checks.push(key, landed_at, changesets);
             rows.push(key, changeset, pull_request, digest);
             repositories.insert(&key.repository, &pull_request.repository_id);
         }

@@ -144,6 +144,39 @@ fn opening_again_changes_nothing_and_leaves_no_log() {
 }
 
 #[test]
+fn an_older_file_is_brought_up_to_date_and_says_what_its_rows_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.duckdb");
+    let database = Database::open(&path, Options::default()).unwrap();
+    assert_eq!(database.schema_age().brought_from, None);
+    let lacks = [(SCHEMA_VERSION, "the colour")];
+    assert_eq!(lacking(&database.connection, &lacks).unwrap(), [""; 0]);
+    // As an older build left it.
+    database
+        .connection
+        .execute_batch(
+            "DELETE FROM schema_version WHERE version > 1;
+             UPDATE schema_version SET applied_at = applied_at - INTERVAL 1 DAY;
+             DROP VIEW backfill_candidates; DROP VIEW backfill_status;
+             DROP VIEW backfill_chunk_progress; DROP TABLE backfills; DROP TABLE backfill_chunks;
+             CHECKPOINT",
+        )
+        .unwrap();
+    drop(database);
+    let inspected = Database::inspect(&path).unwrap();
+    assert_eq!(inspected.schema_version, 1);
+
+    let database = Database::open(&path, Options::default()).unwrap();
+    assert_eq!(database.schema_age().brought_from, Some(1));
+    let lacking = lacking(&database.connection, &lacks).unwrap();
+    assert_eq!(lacking.len(), 1);
+    assert!(lacking[0].ends_with("lack the colour"), "{lacking:?}");
+    drop(database);
+    let database = Database::open(&path, Options::default()).unwrap();
+    assert_eq!(database.schema_age().brought_from, None);
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mirror.duckdb");

@@ -101,10 +101,10 @@ impl Accepted {
         }
     }
 
-    /// The messages that this state is to lead to. Always the same for the same state.
+    /// What is to be landed. Always the same for the same state.
     #[must_use]
-    pub fn messages(&self) -> Vec<Result<Outgoing, EncodeError>> {
-        let changeset = Changeset {
+    pub fn changeset(&self) -> Changeset {
+        Changeset {
             repository: self.repository.clone(),
             number: self.number,
             kind: self.kind,
@@ -123,8 +123,14 @@ impl Accepted {
             events: self.events.clone(),
             changed_at: None,
             changed_by: None,
-        };
-        let mut messages = vec![Outgoing::new(&changeset).map(|m| m.with_cause(&self.cause))];
+        }
+    }
+
+    /// The messages that this state is to lead to. Always the same for the same state.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Result<Outgoing, EncodeError>> {
+        let changeset = Outgoing::new(&self.changeset());
+        let mut messages = vec![changeset.map(|m| m.with_cause(&self.cause))];
         messages.extend(self.events.iter().map(|event| {
             let event = CloudEvent::new(&self.repository, self.number, event);
             Outgoing::new(&event).map(|message| message.with_cause(&self.cause))

@@ -189,7 +189,8 @@ fn emit(messages: Vec<Encoded>) -> Outcome {
 }
 
 /// Whether what is known is as new: by GitHub's word, then by when it was asked for.
-fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
+#[must_use]
+pub fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
     if known.observed_at < valid.observed_at {
         return false;
     }
@@ -204,7 +205,8 @@ fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
 
 /// A request to look again when GitHub's answer is older than what it said before. The second
 /// answer is believed whatever it says.
-fn stale_read(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
+#[must_use]
+pub fn stale_read(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
     let Observation::Present { snapshot } = &valid.observation else {
         return None;
     };

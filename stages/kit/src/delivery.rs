@@ -57,6 +57,28 @@ impl Delivery {
     }
 }
 
+/// A message of a stream, and whether its header fields say what every message must; `None` when it
+/// does not come from a stream.
+pub(crate) fn received(
+    message: &async_nats::jetstream::Message,
+) -> Option<(Delivery, Result<(), String>)> {
+    let info = message.info().ok()?;
+    let headers = headers_of(message.message.headers.as_ref());
+    let (envelope, sound) = envelope_of(&headers);
+    let delivery = Delivery {
+        subject: message.message.subject.to_string(),
+        envelope,
+        headers,
+        body: message.message.payload.clone(),
+        stream: info.stream.to_owned(),
+        stream_sequence: info.stream_sequence,
+        delivered: info.delivered,
+        published_at: Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()?,
+        pending: info.pending,
+    };
+    Some((delivery, sound))
+}
+
 /// All header fields; of a repeated one, the last value.
 pub(crate) fn headers_of(map: Option<&HeaderMap>) -> BTreeMap<String, String> {
     map.into_iter()

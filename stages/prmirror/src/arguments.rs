@@ -10,6 +10,7 @@ use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 use crate::backfill::{self, BackfillCommand};
 use crate::explain::{self, ExplainArgs};
 use crate::quarantine::{self, QuarantineCommand};
+use crate::replay::{self, ReplayArgs};
 use crate::topology::{self, TopologyArgs};
 use crate::verify::{self, VerifyArgs};
 use crate::{doctor, folder, query, up};
@@ -85,6 +86,8 @@ enum Command {
     /// Start, pause and look at the walks over whole repositories
     #[command(subcommand)]
     Backfill(BackfillCommand),
+    /// Make the tables again from GitHub's answers, beside the live ones, and take them in their place
+    Replay(ReplayArgs),
     /// Ask the running mirror one SQL query that only reads
     Sql {
         #[command(flatten)]
@@ -201,6 +204,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Quarantine(command) => quarantine::quarantine(command).await,
             Command::Topology(args) => topology::topology(args).await,
             Command::Backfill(command) => backfill::backfill(command).await,
+            Command::Replay(args) => replay::replay(args).await,
             Command::Sql {
                 place,
                 sql,

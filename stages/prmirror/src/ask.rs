@@ -55,9 +55,20 @@ pub(crate) async fn ask_stage<T: DeserializeOwned>(
     subject: &'static str,
     question: Vec<u8>,
 ) -> anyhow::Result<T> {
+    ask_patiently(bus, stage, subject, question, PATIENCE).await
+}
+
+/// The same of something that takes longer.
+pub(crate) async fn ask_patiently<T: DeserializeOwned>(
+    bus: &Bus,
+    stage: &'static str,
+    subject: &'static str,
+    question: Vec<u8>,
+    patience: Duration,
+) -> anyhow::Result<T> {
     let request = async_nats::Request::new()
         .payload(question.into())
-        .timeout(Some(PATIENCE));
+        .timeout(Some(patience));
     let answer = match bus.client().send_request(subject, request).await {
         Ok(answer) => answer,
         Err(error) if error.kind() == RequestErrorKind::NoResponders => {

@@ -7,14 +7,18 @@
 
 mod open;
 mod readers;
+mod rebuild;
 mod service;
+mod swap;
 mod under_way;
 mod upkeep;
 mod writer;
 
 pub use open::open;
 pub use readers::Readers;
+pub use rebuild::{Rebuild, RebuildError, Unlandable};
 pub use service::serve;
+pub use swap::{SwapError, Swapped, swap};
 pub use under_way::under_way;
 pub use upkeep::{Upkeep, reconcile_once};
 pub use writer::{Writer, WriterError};
@@ -30,7 +34,7 @@ use prmirror_proto::subjects::{
     STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
 };
 use prmirror_proto::{BackfillReport, QuarantineDecision, Verification};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Name of the database file in the data folder.
@@ -42,32 +46,61 @@ pub const PUBLISHED_FOLDER: &str = "published";
 /// The durable consumer that changesets are landed from.
 const CHANGESETS_CONSUMER: &str = "publish-changesets";
 
+/// What is landed: streams, the durable consumers that it is taken from them with, and the subjects.
+pub const INPUTS: [(&str, &str, &str); 4] = [
+    (STREAM_CHANGESETS, CHANGESETS_CONSUMER, "pr.changesets.>"),
+    (STREAM_INVENTORY, "publish-inventory", "pr.inventory.>"),
+    (STREAM_QUARANTINE, "publish-quarantine", "pr.quarantine.>"),
+    (STREAM_COSTS, "publish-costs", "pr.costs.>"),
+];
+
+/// The highest sequence of each stream that was in the database when it was opened. Cloning gives
+/// another handle on the same.
+#[derive(Clone, Debug, Default)]
+pub struct Positions(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Positions {
+    /// Of a database.
+    #[must_use]
+    pub fn new(highest_landed: BTreeMap<String, u64>) -> Self {
+        Self(Arc::new(Mutex::new(highest_landed)))
+    }
+
+    fn of(&self, stream: &str) -> u64 {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(stream).copied().unwrap_or(0)
+    }
+
+    fn set(&self, highest_landed: BTreeMap<String, u64>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = highest_landed;
+    }
+}
+
 /// Code of a message that DuckDB does not take.
 const CODE_UNLANDABLE: &str = "landing-refused";
 
 /// The stage.
 pub struct Publish {
     writer: Writer,
-    /// The highest sequence of each stream that was in the database when it was opened.
-    highest_landed: BTreeMap<String, u64>,
+    /// Where the consumers begin if they are made anew.
+    positions: Positions,
     config: PublishConfig,
     /// Told when a scan is complete: time to reconcile.
     scanned: Arc<Notify>,
 }
 
 impl Publish {
-    /// The stage over an open database, in which `highest_landed` is the highest sequence of each
-    /// stream. `scanned` is notified when a scan has landed to its end.
+    /// The stage over an open database, which has landed up to these positions. `scanned` is notified when a scan has landed to its end.
     #[must_use]
     pub fn new(
         writer: Writer,
-        highest_landed: BTreeMap<String, u64>,
+        positions: Positions,
         config: PublishConfig,
         scanned: Arc<Notify>,
     ) -> Self {
         Self {
             writer,
-            highest_landed,
+            positions,
             config,
             scanned,
         }
@@ -75,7 +108,10 @@ impl Publish {
 }
 
 /// The message in a delivery, as it is landed.
-fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
+///
+/// # Errors
+/// When it is no message that is landed, or is damaged.
+pub fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
     let kind = delivery.envelope.kind.as_deref();
     let record = match delivery.stream.as_str() {
         STREAM_CHANGESETS => Record::Changeset(delivery.decode()?),
@@ -117,15 +153,13 @@ impl Stage for Publish {
             max_deliver: i64::MAX,
             max_ack_pending: 2 * i64::from(self.config.batch),
             // A database that is new, or an older copy, is filled up from the streams.
-            start_after: Some(self.highest_landed.get(stream).copied().unwrap_or(0)),
+            start_after: Some(self.positions.of(stream)),
             ..Input::new(stream, durable, filter)
         };
-        vec![
-            input(STREAM_CHANGESETS, CHANGESETS_CONSUMER, "pr.changesets.>"),
-            input(STREAM_INVENTORY, "publish-inventory", "pr.inventory.>"),
-            input(STREAM_QUARANTINE, "publish-quarantine", "pr.quarantine.>"),
-            input(STREAM_COSTS, "publish-costs", "pr.costs.>"),
-        ]
+        INPUTS
+            .iter()
+            .map(|(stream, durable, filter)| input(stream, durable, filter))
+            .collect()
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
@@ -164,7 +198,7 @@ impl Publish {
         let copy = records.clone();
         match self.land_batch(LandingBatch { records }).await {
             Ok(()) => vec![Ok(()); count],
-            Err(error) if is_about_content(&error) && count > 1 => {
+            Err(error) if concerns_content(&error) && count > 1 => {
                 let mut results = Vec::with_capacity(count);
                 for record in copy {
                     let alone = LandingBatch {
@@ -189,24 +223,29 @@ impl Publish {
 }
 
 /// Whether the same records would fail again while others would not.
-fn is_about_content(error: &WriterError) -> bool {
+fn concerns_content(error: &WriterError) -> bool {
     match error {
-        WriterError::Database(error) => match error {
-            DatabaseError::Query(_)
-            | DatabaseError::Rows { .. }
-            | DatabaseError::Json(_)
-            | DatabaseError::Value(_) => true,
-            DatabaseError::Fatal(_)
-            | DatabaseError::DiskFull(_)
-            | DatabaseError::Interrupted
-            | DatabaseError::File { .. } => false,
-        },
+        WriterError::Database(error) => is_about_content(error),
         WriterError::Gone => false,
     }
 }
 
+/// The same of DuckDB's error.
+pub(crate) const fn is_about_content(error: &DatabaseError) -> bool {
+    match error {
+        DatabaseError::Query(_)
+        | DatabaseError::Rows { .. }
+        | DatabaseError::Json(_)
+        | DatabaseError::Value(_) => true,
+        DatabaseError::Fatal(_)
+        | DatabaseError::DiskFull(_)
+        | DatabaseError::Interrupted
+        | DatabaseError::File { .. } => false,
+    }
+}
+
 fn refused(error: &WriterError) -> Outcome {
-    if is_about_content(error) {
+    if concerns_content(error) {
         return Outcome::Park {
             code: CODE_UNLANDABLE.to_owned(),
             reason: error.to_string(),

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use prmirror_analytics::Options;
+use prmirror_analytics::{Options, forget_unfinished_swap};
 use prmirror_kit::Setup;
 use tokio::sync::Notify;
 
-use crate::{DATABASE_FILE, PUBLISHED_FOLDER, Publish, Upkeep, Writer, serve};
+use crate::{DATABASE_FILE, PUBLISHED_FOLDER, Positions, Publish, Upkeep, Writer, serve};
 
 /// Opens the database in the data folder, starts upkeep and service beside it, and returns the stage.
 /// All of it ends with the setup's shutdown.
@@ -23,7 +23,10 @@ pub fn open(setup: &Setup) -> anyhow::Result<Publish> {
         memory_limit: Some(format!("{}B", config.memory_limit)),
         threads: Some(config.threads),
     };
-    let opened = Writer::open(&setup.data.join(DATABASE_FILE), options)?;
+    let file = setup.data.join(DATABASE_FILE);
+    forget_unfinished_swap(&file)?;
+    let opened = Writer::open(&file, options)?;
+    let positions = Positions::new(opened.highest_landed);
     let scanned = Arc::new(Notify::new());
     let upkeep = Upkeep {
         writer: opened.writer.clone(),
@@ -53,16 +56,12 @@ pub fn open(setup: &Setup) -> anyhow::Result<Publish> {
         setup.bus.clone(),
         opened.writer.clone(),
         opened.readers,
+        positions.clone(),
         Arc::clone(&setup.pipeline),
         setup.shutdown.clone(),
     );
     setup.spawn("service", async move {
         serving.await.map_err(|error| format!("{error:#}"))
     });
-    Ok(Publish::new(
-        opened.writer,
-        opened.highest_landed,
-        config,
-        scanned,
-    ))
+    Ok(Publish::new(opened.writer, positions, config, scanned))
 }

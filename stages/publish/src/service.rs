@@ -1,5 +1,6 @@
 //! Questions of other processes, answered over NATS request and reply.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -7,9 +8,13 @@ use jiff::Timestamp;
 use prmirror_analytics::{Limits, Reader};
 use prmirror_kit::config::Pipeline;
 use prmirror_kit::{Bus, CancellationToken};
-use prmirror_proto::requests::{Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SqlRequest};
+use prmirror_proto::requests::{
+    Reply, SUBJECT_RECONCILE, SUBJECT_SQL, SUBJECT_STATUS, SUBJECT_SWAP, SqlRequest, SwapAnswer,
+    SwapRequest,
+};
 use serde::Serialize;
 
+use crate::Positions;
 use crate::readers::Readers;
 use crate::upkeep;
 use crate::writer::Writer;
@@ -25,6 +30,7 @@ pub async fn serve(
     bus: Bus,
     writer: Writer,
     readers: Readers,
+    positions: Positions,
     pipeline: Arc<Pipeline>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -33,7 +39,10 @@ pub async fn serve(
         client.subscribe(SUBJECT_SQL).await?,
         client.subscribe(SUBJECT_STATUS).await?,
         client.subscribe(SUBJECT_RECONCILE).await?,
+        client.subscribe(SUBJECT_SWAP).await?,
     ]);
+    // One after the other.
+    let swaps = Arc::new(tokio::sync::Mutex::new(()));
     loop {
         let request = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -57,6 +66,19 @@ pub async fn serve(
                         tokio::task::spawn_blocking(move || sql(&reader, &asked, limit)).await;
                     let answer = answer
                         .unwrap_or_else(|error| encode(&Reply::<()>::Error(error.to_string())));
+                    if let Err(error) = client.publish(reply_to, answer.into()).await {
+                        tracing::debug!(%error, "an answer was not sent");
+                    }
+                });
+                continue;
+            }
+            SUBJECT_SWAP => {
+                let (bus, writer, positions) = (bus.clone(), writer.clone(), positions.clone());
+                let (client, swaps) = (client.clone(), Arc::clone(&swaps));
+                // Others are answered meanwhile, as long as there is a database.
+                tokio::spawn(async move {
+                    let _one = swaps.lock().await;
+                    let answer = swap(&bus, &writer, &positions, &request.payload).await;
                     if let Err(error) = client.publish(reply_to, answer.into()).await {
                         tracing::debug!(%error, "an answer was not sent");
                     }
@@ -87,6 +109,20 @@ fn encode<T: Serialize>(reply: &Reply<T>) -> Vec<u8> {
             .to_string()
             .into_bytes()
     })
+}
+
+async fn swap(bus: &Bus, writer: &Writer, positions: &Positions, asked: &[u8]) -> Vec<u8> {
+    let request: SwapRequest = match serde_json::from_slice(asked) {
+        Ok(request) => request,
+        Err(error) => return encode(&Reply::<()>::Error(format!("no swap request: {error}"))),
+    };
+    let swapped = crate::swap::swap(bus, writer, positions, Path::new(&request.file)).await;
+    if let Err(error) = &swapped {
+        tracing::warn!(file = request.file, "the live database stays: {error}");
+    }
+    encode(&Reply::from(swapped.map(|swapped| SwapAnswer {
+        previous: swapped.previous.display().to_string(),
+    })))
 }
 
 fn sql(reader: &Reader, asked: &[u8], limit: usize) -> Vec<u8> {

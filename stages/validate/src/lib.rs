@@ -16,6 +16,9 @@ use prmirror_kit::{Batch, Delivery, Input, Outcome, Outgoing, Stage};
 use prmirror_proto::Fetched;
 use prmirror_proto::subjects::STREAM_FETCHED;
 
+/// Answers that are judged by one thread at a time.
+const PART: usize = 8;
+
 /// The stage.
 #[derive(Clone, Copy, Debug)]
 pub struct Validate {
@@ -29,18 +32,42 @@ impl Stage for Validate {
     fn inputs(&self) -> Vec<Input> {
         vec![Input {
             batch: Batch {
-                max_count: 16,
+                max_count: 32,
                 max_wait: Duration::from_millis(20),
                 ..Batch::default()
             },
-            concurrency: 2,
+            // Batches one after the other: what was answered first is judged, compared and landed
+            // first, so that a replay of the same answers ends in the same tables.
+            concurrency: 1,
             max_ack_pending: 256,
             ..Input::new(STREAM_FETCHED, Self::NAME, "pr.fetched.>")
         }]
     }
 
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
-        batch.iter().map(|delivery| self.one(delivery)).collect()
+        // Judging keeps a processor busy; parts of a batch are judged side by side.
+        let parts: Vec<_> = batch
+            .chunks(PART)
+            .map(|part| {
+                let (this, part) = (*self, part.to_vec());
+                tokio::task::spawn_blocking(move || {
+                    part.iter().map(|d| this.one(d)).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for (part, deliveries) in parts.into_iter().zip(batch.chunks(PART)) {
+            match part.await.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(judged) => outcomes.extend(judged),
+                // The harness finds out which message it was.
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                Err(Err(ended)) => outcomes.extend(deliveries.iter().map(|_| Outcome::Retry {
+                    after: Duration::from_secs(1),
+                    reason: ended.to_string(),
+                })),
+            }
+        }
+        outcomes
     }
 }
 

@@ -174,7 +174,9 @@ fn table(columns: &[(&str, Reconciled)]) {
     row("all rules", &|run| {
         seconds(Some(&run.elapsed_by_rule.values().sum()))
     });
-    row("with the life of findings", &|run| seconds(Some(&run.elapsed)));
+    row("with the life of findings", &|run| {
+        seconds(Some(&run.elapsed))
+    });
     row("opened", &|run| run.opened.to_string());
     row("open", &|run| run.open_total.to_string());
 }

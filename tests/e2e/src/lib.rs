@@ -7,6 +7,7 @@
 //! What goes wrong here ends the test with a panic that says so.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod broker;
 pub mod compare;
 mod deployment;
 mod mirror;
@@ -15,10 +16,11 @@ mod programs;
 mod recorded;
 mod wait;
 
+pub use broker::Broker;
 pub use compare::{Report, compare};
 pub use deployment::{Deployment, Ended, QUICK, RECORDED, Up, to_the_end};
 pub use mirror::{Mirror, Settled};
-pub use processes::{is_alive, kill9};
+pub use processes::{is_alive, kill9, terminate};
 pub use programs::{python, workspace};
 pub use recorded::{BROKEN, RECORDING, recorded};
 pub use wait::{eventually, within};

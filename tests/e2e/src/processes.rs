@@ -23,6 +23,11 @@ pub fn kill9(pid: u32) {
     send(pid, Signal::KILL);
 }
 
+/// Asks a process to end, as a service manager does.
+pub fn terminate(pid: u32) {
+    send(pid, Signal::TERM);
+}
+
 /// Whether a process is there and is more than the memory of one that nobody has asked after.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {

@@ -97,7 +97,10 @@ fn no_stage_depends_on_another() {
 #[test]
 fn only_github_sends_requests_and_only_publish_writes_the_database() {
     for (name, (folder, uses)) in packages() {
-        let product = name != "github-sim" && name != "prmirror-e2e";
+        let product = !matches!(
+            name.as_str(),
+            "github-sim" | "prmirror-e2e" | "prmirror-bench"
+        );
         if product && name != "prmirror-github" {
             assert!(!uses.contains("reqwest"), "{name} can send requests");
         }

@@ -8,12 +8,11 @@ use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, Losses};
-use crate::delivery::{Delivery, envelope_of, headers_of};
+use crate::delivery::{Delivery, received};
 
 /// How long the broker may take to confirm an acknowledgement.
 const CONFIRM: Duration = Duration::from_secs(5);
@@ -52,20 +51,7 @@ impl Held {
             message,
             context: bus.jetstream().clone(),
         };
-        let info = message.info().ok()?;
-        let headers = headers_of(message.message.headers.as_ref());
-        let (envelope, sound) = envelope_of(&headers);
-        let delivery = Delivery {
-            subject: message.message.subject.to_string(),
-            envelope,
-            headers,
-            body: message.message.payload.clone(),
-            stream: info.stream.to_owned(),
-            stream_sequence: info.stream_sequence,
-            delivered: info.delivered,
-            published_at: Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()?,
-            pending: info.pending,
-        };
+        let (delivery, sound) = received(&message)?;
         let reply = message.message.reply.as_ref()?.to_string();
         in_hand.lists().worked_on.insert(reply.clone());
         Some(Self {

@@ -1,0 +1,46 @@
+//! `bench-replay`: how fast the recorded answers of a real repository are judged, compared and landed
+//! again by `prmirror replay`, and how fast DuckDB alone reads the same file. A table in Markdown, on
+//! standard output.
+
+mod answers;
+mod measure;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use prmirror_e2e::{RECORDING, recorded};
+
+/// Replays recorded answers and prints how fast that was.
+#[derive(Debug, Parser)]
+#[command(name = "bench-replay", version)]
+struct Arguments {
+    /// The answers, one message a line; made from the recording where there is no such file
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// Replays; the table has each
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    times: u32,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let answers = match arguments.answers {
+        Some(answers) => answers,
+        None => {
+            let own = std::env::current_exe().context("where this program is")?;
+            own.with_file_name("bench-replay-answers.jsonl")
+        }
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    if !answers.exists() {
+        let Some(recording) = recorded(RECORDING) else {
+            bail!("the recording is not here: nothing to measure");
+        };
+        runtime.block_on(answers::make(&recording, &answers))?;
+    }
+    let measured = runtime.block_on(measure::replays(&answers, arguments.times))?;
+    let read = measure::read_json(&answers)?;
+    print!("{}", measure::markdown(&measured, &read));
+    Ok(())
+}

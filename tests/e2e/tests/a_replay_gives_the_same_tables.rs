@@ -1,0 +1,269 @@
+//! The tables are made again from the streams: they are those of the living mirror.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use duckdb::{AccessMode, Connection};
+use github_sim::{Config, Generate, Sim, Time};
+use prmirror_e2e::{Broker, Deployment, Mirror, QUICK, eventually, to_the_end};
+use serde_json::Value;
+
+/// How long the world lives while it is watched.
+const LIFE: Duration = Duration::from_secs(15);
+
+/// How long a command may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Columns that tell of the landing, and so are the replay's own.
+const LANDING: [&str; 2] = ["landed_at", "first_landed_at"];
+
+/// Tables that no message tells: what the mirror found, and where it stands.
+const OWN: [&str; 4] = [
+    "findings",
+    "finding_history",
+    "stream_positions",
+    "schema_version",
+];
+
+/// Runs `prmirror replay` with these arguments and gives its report.
+fn replay(deployment: &Deployment, broker: &Broker, into: &Path, more: &[&str]) -> Value {
+    let (data, into) = (deployment.data(), into.to_str().unwrap());
+    let data = data.to_str().unwrap();
+    let mut all = vec!["replay", "--data", data, "--nats", broker.url(), "--json"];
+    all.extend(["--into", into]);
+    all.extend(more);
+    let output = to_the_end(&mut deployment.program("prmirror", &all), LIMIT);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn digests(report: &Value) -> BTreeMap<String, String> {
+    let tables = report["tables"].as_array().unwrap().iter();
+    tables
+        .map(|table| {
+            let text = |key: &str| table[key].as_str().unwrap().to_owned();
+            (text("table"), text("digest"))
+        })
+        .collect()
+}
+
+/// Both databases in one connection, as `one` and `other`.
+fn both(one: &Path, other: &Path) -> Connection {
+    let connection = Connection::open_in_memory().unwrap();
+    for (file, name) in [(one, "one"), (other, "other")] {
+        let sql = format!("ATTACH '{}' AS {name} (READ_ONLY)", file.display());
+        connection.execute_batch(&sql).unwrap();
+    }
+    connection
+}
+
+fn texts(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+/// Tables whose rows are not the same in both, some columns left out; with two of those rows.
+fn differing(one: &Path, other: &Path, without: &[&str], not: &[&str]) -> Vec<String> {
+    let connection = both(one, other);
+    let tables = "SELECT DISTINCT table_name FROM duckdb_tables() WHERE database_name = 'one'
+                  ORDER BY 1";
+    let mut differing = Vec::new();
+    for table in texts(&connection, tables) {
+        if not.contains(&table.as_str()) {
+            continue;
+        }
+        let columns = texts(
+            &connection,
+            &format!(
+                "SELECT column_name FROM duckdb_columns()
+                 WHERE database_name = 'one' AND table_name = '{table}' ORDER BY column_index"
+            ),
+        );
+        let columns: Vec<String> = columns
+            .into_iter()
+            .filter(|column| !without.contains(&column.as_str()))
+            .map(|column| format!("{column:?}"))
+            .collect();
+        let columns = columns.join(", ");
+        let side = |a: &str, b: &str| {
+            let sql = format!(
+                "SELECT '{table} only in {a}: ' || to_json(part)::VARCHAR FROM (
+                     SELECT {columns} FROM {a}.{table} EXCEPT ALL SELECT {columns} FROM {b}.{table}
+                     LIMIT 2
+                 ) AS part"
+            );
+            texts(&connection, &sql)
+        };
+        differing.extend(side("one", "other"));
+        differing.extend(side("other", "one"));
+    }
+    differing
+}
+
+fn landed_answers(connection: &Connection, table: &str) -> Vec<String> {
+    texts(
+        connection,
+        &format!("SELECT DISTINCT format('{{}}#{{}}', repository, number) FROM {table} ORDER BY 1"),
+    )
+}
+
+#[test]
+fn twice_the_same_and_those_that_were_there() {
+    let mut config = Config::generated(Generate {
+        live: true,
+        ..Generate::new(120, 23)
+    });
+    config.time = Time::Running {
+        speed: 2_000.0,
+        until: None,
+    };
+    config.rate_limit = 1_000_000;
+    let sim = Sim::start(config).unwrap();
+    let deployment = Deployment::of(&sim, QUICK);
+    let mirror = Mirror {
+        sim: &sim,
+        deployment: &deployment,
+        owner: "octo-org",
+        name: "octo-repo",
+    };
+    let mut up = deployment.up(&[]);
+    eventually("everything has landed once", LIMIT, || {
+        mirror.landed().filter(|landed| *landed >= 120)
+    });
+    let watched = Instant::now();
+    eventually("the world lives", LIFE * 2, || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        (watched.elapsed() >= LIFE).then_some(())
+    });
+    sim.clock().freeze();
+    mirror.settle(&mut up, LIMIT);
+    up.terminate();
+    let status = up.wait(LIMIT);
+    deployment.ended(&up, status, LIMIT).assert_code(0);
+    mirror.compare().assert_equal();
+
+    // The streams alone, and what publish had not landed when it was stopped.
+    let broker = Broker::of(&deployment);
+    let data = deployment.data();
+    let data = data.to_str().unwrap();
+    let publish = ["--nats", broker.url(), "--data", data];
+    let mut publish = deployment.program("publish", &publish).spawn().unwrap();
+    let status = ["status", "--data", data, "--nats", broker.url(), "--json"];
+    eventually("publish has landed everything", LIMIT, || {
+        let output = to_the_end(&mut deployment.program("prmirror", &status), LIMIT);
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
+        let pending = status["pending"].as_object()?.iter();
+        let waiting = pending.filter(|(consumer, _)| consumer.starts_with("publish-"));
+        let waiting: Vec<u64> = waiting.filter_map(|(_, count)| count.as_u64()).collect();
+        (waiting.len() >= 4 && waiting.iter().all(|count| *count == 0)).then_some(())
+    });
+    prmirror_e2e::terminate(publish.id());
+    assert!(publish.wait().unwrap().success());
+
+    let file = |name: &str| deployment.path().join(name);
+    let [first, second] = ["first.duckdb", "second.duckdb"].map(|name| {
+        let report = replay(&deployment, &broker, &file(name), &[]);
+        println!(
+            "{name}: {} answers, {:.0} a second, {} records landed",
+            report["answers"]["read"],
+            report["answers_per_second"].as_f64().unwrap(),
+            report["landing"]["landed"],
+        );
+        report
+    });
+    assert_eq!(digests(&first), digests(&second));
+    assert!(digests(&first).len() >= 20, "{:?}", digests(&first));
+    assert_eq!(
+        differing(
+            &file("first.duckdb"),
+            &file("second.duckdb"),
+            &["applied_at"],
+            &[]
+        ),
+        [""; 0],
+        "the times of landing are the same as well"
+    );
+    let compared = &first["answers"]["compared"];
+    assert!(compared["changed"].as_u64().unwrap() > 30, "{compared}");
+    assert_eq!(
+        differing(
+            &deployment.database(),
+            &file("first.duckdb"),
+            &LANDING,
+            &OWN
+        ),
+        [""; 0],
+        "the live tables"
+    );
+
+    // Parts of it.
+    let (from, to) = (
+        first["span"]["first"].as_u64(),
+        first["span"]["last"].as_u64(),
+    );
+    let middle = ((from.unwrap() + to.unwrap()) / 2).to_string();
+    let half = replay(
+        &deployment,
+        &broker,
+        &file("half.duckdb"),
+        &["--to", &middle],
+    );
+    assert!(half["answers"]["read"].as_u64() < first["answers"]["read"].as_u64());
+    replay(
+        &deployment,
+        &broker,
+        &file("one.duckdb"),
+        &["--pr", "octo-org/octo-repo#7"],
+    );
+    let connection = both(&file("one.duckdb"), &deployment.database());
+    assert_eq!(
+        landed_answers(&connection, "one.version_log"),
+        ["octo-org/octo-repo#7"]
+    );
+    let of_one = "FROM {}.version_log WHERE number = 7";
+    let versions = |name: &str| {
+        let sql = format!("SELECT version {}", of_one.replace("{}", name));
+        texts(&connection, &format!("{sql} ORDER BY observed_at"))
+    };
+    assert_eq!(versions("one"), versions("other"));
+
+    refused(&deployment, &broker);
+}
+
+/// What cannot be replayed is told, and leaves no file.
+fn refused(deployment: &Deployment, broker: &Broker) {
+    let data = deployment.data();
+    let into = deployment.path().join("never.duckdb");
+    let place = ["--data", data.to_str().unwrap(), "--nats", broker.url()];
+    let into_file = ["--into", into.to_str().unwrap()];
+    let taken = deployment.path().join("first.duckdb");
+    for (arguments, code, complaint) in [
+        (
+            &["--from", "2999-01-01T00:00:00Z"][..],
+            2,
+            "there is no answer",
+        ),
+        (&["--from", "99999999"][..], 2, "there is no answer"),
+        (&["--from", "yesterday"][..], 2, "write a stream sequence"),
+        (&["--to", "1", "--from", "2"][..], 2, "in this range"),
+        (&["--pr", "octo-org"][..], 2, "owner/name#number"),
+        (&["--into", taken.to_str().unwrap()][..], 1, "exists"),
+        (&["--swap", taken.to_str().unwrap()][..], 2, "leave out one"),
+    ] {
+        let mut all = vec!["replay"];
+        all.extend(place);
+        if !arguments.contains(&"--into") {
+            all.extend(into_file);
+        }
+        all.extend(arguments);
+        let output = to_the_end(&mut deployment.program("prmirror", &all), LIMIT);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(complaint), "{arguments:?}: {err}");
+        assert!(!into.exists(), "{arguments:?}");
+    }
+}
