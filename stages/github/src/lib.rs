@@ -4,6 +4,7 @@
 //!   came, what it cost, or an [`Error`] that says what to do about it.
 //! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
 //!   [`Client::pull_requests`] asks on until every list is at its end.
+//! - [`cost`] tells what a document costs before it is sent.
 //! - [`Client::key_data`] reads a page of key data.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
@@ -20,6 +21,7 @@ mod budget;
 mod client;
 mod connect;
 mod convert;
+mod cost;
 mod credential;
 mod documents;
 mod error;
@@ -34,6 +36,7 @@ pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
 pub use client::{Access, Client, ClientConfig, ClientConfigError};
 pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
 pub use convert::{Converted, Fault, key_data_of, pull_request_of};
+pub use cost::{Cost, CostError, NODE_LIMIT, cost};
 pub use credential::Credential;
 pub use error::{Class, Error};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
