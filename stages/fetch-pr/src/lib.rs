@@ -13,6 +13,7 @@
 
 mod attempts;
 mod board;
+mod coming;
 mod drain;
 mod kept;
 mod records;
@@ -33,12 +34,14 @@ use prmirror_proto::messages::{ChangeRequest, Lane};
 use prmirror_proto::subjects::STREAM_CHANGES;
 use tokio::task::JoinSet;
 
+use coming::Coming;
 use records::Records;
 use worker::Shared;
 
 /// The stage.
 pub struct FetchPr {
     shared: Arc<Shared>,
+    coming: Coming,
     config: FetchConfig,
     lanes: Vec<Lane>,
     /// Documents worked on at once.
@@ -51,20 +54,28 @@ impl FetchPr {
     /// The stage for the given lanes. What fails is known to this process alone.
     #[must_use]
     pub fn new(client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
-        Self::with(client, config, lanes, Records::default())
+        Self::with(client, config, lanes, Records::default(), Coming::default())
     }
 
     /// The stage for the given lanes, which keeps what fails in the broker's bucket.
     #[must_use]
     pub fn on(bus: &Bus, client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
-        Self::with(client, config, lanes, Records::shared(bus.clone()))
+        let (records, coming) = (Records::shared(bus.clone()), Coming::on(bus.clone()));
+        Self::with(client, config, lanes, records, coming)
     }
 
-    fn with(client: Client, config: FetchConfig, lanes: Vec<Lane>, records: Records) -> Self {
+    fn with(
+        client: Client,
+        config: FetchConfig,
+        lanes: Vec<Lane>,
+        records: Records,
+        coming: Coming,
+    ) -> Self {
         let all = u32::try_from(client.most_in_flight()).unwrap_or(u32::MAX);
         Self {
             concurrency: config.concurrency.unwrap_or(all).max(1),
             shared: Arc::new(Shared::new(client, config.clone(), records)),
+            coming,
             config,
             lanes,
             workers: OnceLock::new(),
@@ -94,7 +105,7 @@ impl FetchPr {
         let records = self.shared.records();
         let known = records.of(&request).await;
         let failures = known.as_ref().map_or(0, |known| known.attempts);
-        let more = delivery.pending > 0;
+        let more = delivery.pending > 0 || self.coming.more(&request).await;
         let ended = self.shared.fetch(request.clone(), cause, failures, more);
         match ended.await {
             Ok(ended) => {

@@ -30,7 +30,7 @@ pub(crate) struct Shared {
 }
 
 /// How long a document waits to be filled while more requests are known to come.
-const FILL: Duration = Duration::from_secs(1);
+const FILL: Duration = Duration::from_secs(2);
 
 /// Documents that fail in a row before it is GitHub that has failed, and not what it was asked: more
 /// than the attempts for one pull request.
@@ -276,22 +276,33 @@ impl Shared {
                 self.shut(document, pause, &why);
             }
             Class::Operator if self.is_forbidden(document, error).await => {}
-            Class::Split if document.items.len() > 1 => {
-                tracing::info!(
-                    questions = document.items.len(), code = error.code(), %error,
-                    "a document failed; asking for its halves"
-                );
-                let mut board = self.board();
-                let (left, right) = document.items.split_at(document.items.len() / 2);
-                for half in [left, right] {
-                    board.ask_apart(document, half.to_vec(), Instant::now());
-                }
+            Class::Split => self.split(document, error),
+            // Of one pull request: which?
+            Class::Operator if matches!(error, Error::Forbidden { .. }) => {
+                self.split(document, error);
             }
-            Class::Split | Class::Retry | Class::Wait(_) | Class::Operator => {
+            Class::Retry | Class::Wait(_) | Class::Operator => {
                 for item in &document.items {
                     self.failed(document, item, error);
                 }
             }
+        }
+    }
+
+    /// A document failed because of something in it, which fails when it is alone.
+    fn split(&self, document: &Document, error: &Error) {
+        if let [item] = document.items.as_slice() {
+            self.failed(document, item, error);
+            return;
+        }
+        tracing::info!(
+            questions = document.items.len(), code = error.code(), %error,
+            "a document failed; asking for its halves"
+        );
+        let mut board = self.board();
+        let (left, right) = document.items.split_at(document.items.len() / 2);
+        for half in [left, right] {
+            board.ask_apart(document, half.to_vec(), Instant::now());
         }
     }
 
