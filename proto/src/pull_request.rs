@@ -190,19 +190,21 @@ impl PullRequest {
         if let Some(checks) = &self.checks {
             rows.push(row("checks", &checks.contexts));
         }
-        let mut thread_comments = Completeness::Complete;
-        let (mut total, mut held) = (0, 0);
+        // Of a thread that is not here nobody knows how many comments it has.
+        let whole = self.review_threads.completeness;
+        let mut thread_comments = whole;
+        let mut total = (whole == Completeness::Complete).then_some(0);
+        let mut held = 0;
         for thread in &self.review_threads.nodes {
-            if thread.comments.completeness != Completeness::Complete {
+            let comments = &thread.comments;
+            if comments.completeness != Completeness::Complete {
                 thread_comments = Completeness::Partial;
             }
-            held += thread.comments.nodes.len() as u64;
-            total += thread
-                .comments
-                .total
-                .unwrap_or(thread.comments.nodes.len() as u64);
+            let here = comments.nodes.len() as u64;
+            held += here;
+            total = total.map(|total| total + comments.total.unwrap_or(here));
         }
-        rows.push(("review_comments", thread_comments, Some(total), held));
+        rows.push(("review_comments", thread_comments, total, held));
         rows
     }
 

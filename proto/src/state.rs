@@ -234,6 +234,53 @@ impl BackfillState {
     }
 }
 
+/// A pull request that could not be fetched whole, in the bucket
+/// [`crate::subjects::BUCKET_STUBBORN`] under [`crate::subjects::stubborn_key`] until it could.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Stubborn {
+    /// Failures in a row. From `fetch.max_attempts` on its header is fetched alone, then each list in
+    /// small pages.
+    pub attempts: u32,
+    /// When the first of them was.
+    pub since: Timestamp,
+    /// Code of the last one; each has a page in `docs/errors/`.
+    pub code: String,
+    /// The last one in words.
+    pub last_error: String,
+    /// When it is asked for again, unless something new asks for it sooner.
+    pub next_attempt: Option<Timestamp>,
+}
+
+/// A repository of which nothing is fetched for now, in the bucket
+/// [`crate::subjects::BUCKET_STUBBORN`] under [`crate::subjects::parked_key`]. What is asked of it
+/// waits meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Parked {
+    /// Since when.
+    pub since: Timestamp,
+    /// How often in a row it was found to be so.
+    pub times: u32,
+    /// Code of the reason; each has a page in `docs/errors/`.
+    pub code: String,
+    /// The reason in words.
+    pub reason: String,
+    /// When it is tried again.
+    pub until: Timestamp,
+}
+
+/// A message that was delivered again and is being handled, in the bucket
+/// [`crate::subjects::BUCKET_STUBBORN`] under [`crate::subjects::unfinished_key`] until there is an
+/// outcome of whatever kind.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// Its place in the stream. A newer message of the same subject is another.
+    pub sequence: u64,
+    /// How often it was begun without any outcome.
+    pub times: u32,
+    /// When it was begun, the last time.
+    pub begun_at: Timestamp,
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -55,7 +55,8 @@ pub const BUCKET_ACCEPTED: &str = "prmirror_accepted";
 pub const BUCKET_BUDGETS: &str = "prmirror_budgets";
 /// KV bucket: which pull requests have or had a head commit.
 pub const BUCKET_HEADS: &str = "prmirror_heads";
-/// KV bucket: pull requests whose whole answers fail again and again, and how they are fetched.
+/// KV bucket: what fails again and again: pull requests ([`stubborn_key`]), whole repositories
+/// ([`parked_key`]), and messages that the process dies with ([`unfinished_key`]).
 pub const BUCKET_STUBBORN: &str = "prmirror_stubborn";
 /// KV bucket: what was last seen of each repository as a whole, and `ETag`s of REST answers.
 pub const BUCKET_PROBES: &str = "prmirror_probes";
@@ -116,6 +117,25 @@ pub fn repository_key(repository: &RepositoryName) -> String {
 #[must_use]
 pub fn pull_request_key(repository: &RepositoryName, number: u64) -> String {
     format!("{}.{number}", repository_key(repository))
+}
+
+/// The key, in [`BUCKET_STUBBORN`], of a pull request that could not be fetched.
+#[must_use]
+pub fn stubborn_key(repository: &RepositoryName, number: u64) -> String {
+    format!("pull_request.{}", pull_request_key(repository, number))
+}
+
+/// The key, in [`BUCKET_STUBBORN`], of a repository of which nothing can be fetched.
+#[must_use]
+pub fn parked_key(repository: &RepositoryName) -> String {
+    format!("repository.{}", repository_key(repository))
+}
+
+/// The key, in [`BUCKET_STUBBORN`], of a message that was being handled by a durable consumer when the
+/// process died, or may have been.
+#[must_use]
+pub fn unfinished_key(durable: &str, subject: &str) -> String {
+    format!("message.{}.{}", escape(durable), escape(subject))
 }
 
 /// A subject of the product, parsed.

@@ -1,15 +1,11 @@
-//! What is remembered of failures: how often, how long to wait, and how small to ask next.
+//! After a failure: how long to wait, and how small to ask next.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Failures in a row, by pull request. A restart forgets them, which costs at most a few more
-/// attempts; the broker keeps the requests themselves.
+/// Lengths of pauses.
 #[derive(Debug, Default)]
-pub struct Attempts {
-    failures: Mutex<HashMap<String, u32>>,
+pub struct Pauses {
     random: RandomState,
 }
 
@@ -19,32 +15,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-impl Attempts {
-    /// Notes one more failure and says how many there are in a row now.
-    pub fn failed(&self, pull_request: &str) -> u32 {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(pull_request.to_owned()).or_default();
-        *count = count.saturating_add(1);
-        *count
-    }
-
-    /// Failures in a row.
-    #[must_use]
-    pub fn count(&self, pull_request: &str) -> u32 {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.get(pull_request).copied().unwrap_or(0)
-    }
-
-    /// Forgets the failures: it worked, or was set aside.
-    pub fn settled(&self, pull_request: &str) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.remove(pull_request);
-    }
-
+impl Pauses {
     /// The pause after the n-th failure in a row: 1 s, 2 s, 4 s ... 60 s, each up to a half longer
     /// or shorter, so that what failed together does not come back together.
     #[must_use]
-    pub fn pause(&self, failures: u32) -> Duration {
+    pub fn after(&self, failures: u32) -> Duration {
         let doubled = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(6));
         let pause = doubled.min(LONGEST_PAUSE);
         let random = self.random.hash_one(std::time::Instant::now()) % 1000;
@@ -65,9 +40,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_sizes_shrink_to_one() {
-        let attempts = Attempts::default();
+        let pauses = Pauses::default();
         for failures in 1..20 {
-            let pause = attempts.pause(failures);
+            let pause = pauses.after(failures);
             let nominal = Duration::from_secs(1 << (failures - 1).min(6)).min(LONGEST_PAUSE);
             assert!(
                 pause >= nominal / 2 && pause <= nominal * 3 / 2,
@@ -76,20 +51,5 @@ mod tests {
         }
         assert_eq!([0, 1, 9].map(|n| most_nodes(50, n)), [50, 25, 5]);
         assert_eq!(most_nodes(3, 2), 3);
-    }
-
-    #[test]
-    fn failures_are_counted_until_settled() {
-        let attempts = Attempts::default();
-        assert_eq!(
-            (
-                attempts.failed("a"),
-                attempts.failed("a"),
-                attempts.failed("b")
-            ),
-            (1, 2, 1)
-        );
-        attempts.settled("a");
-        assert_eq!((attempts.count("a"), attempts.count("b")), (0, 1));
     }
 }

@@ -11,6 +11,8 @@ use prmirror_proto::repository::RepositoryName;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::records::Verdict;
+
 /// How long GitHub may be expected to work on a document: it gives up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
 
@@ -23,24 +25,63 @@ pub(crate) struct Job {
     pub(crate) request: Arc<ChangeRequest>,
     /// Message id of the request.
     pub(crate) cause: String,
-    /// Whoever waits for the outcome.
-    pub(crate) done: oneshot::Sender<Outcome>,
-    /// What is known of it so far.
-    pub(crate) answer: Option<PullRequestAnswer>,
-    /// Questions that are not answered.
-    pub(crate) open: usize,
-    /// Pages that were asked for again.
-    pub(crate) page_retries: u32,
-    /// It failed before: it is asked for alone, and holds nobody up.
-    pub(crate) suspect: bool,
+    /// Whoever waits for the end.
+    pub(crate) done: oneshot::Sender<Ended>,
+    /// Failures in a row before.
+    pub(crate) failures: u32,
     /// It failed so often that it lands with what can be had: lists that do not come are left out.
     pub(crate) stubborn: bool,
+    /// How far it is.
+    pub(crate) work: Work,
+}
+
+impl Job {
+    /// It failed before: it is asked for alone, and holds nobody up.
+    fn is_suspect(&self) -> bool {
+        self.failures > 0
+    }
+}
+
+/// How a fetch ended, and what that says about the pull request.
+pub(crate) struct Ended {
+    pub(crate) outcome: Outcome,
+    pub(crate) verdict: Verdict,
+}
+
+/// What is known of a pull request so far, and what is not.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) answer: Option<PullRequestAnswer>,
+    /// Questions that are not answered, wherever they are.
+    pub(crate) open: BTreeMap<u32, Ask>,
+    /// Questions so far.
+    asked: u32,
+    /// Pages that were asked for again.
+    pub(crate) page_retries: u32,
+}
+
+impl Work {
+    /// A pull request of which nothing has been asked but this.
+    pub(crate) fn new(ask: Ask) -> Self {
+        let mut work = Self::default();
+        work.ask(ask);
+        work
+    }
+
+    /// One question more; its number.
+    pub(crate) fn ask(&mut self, ask: Ask) -> u32 {
+        let question = self.asked;
+        self.asked += 1;
+        self.open.insert(question, ask);
+        question
+    }
 }
 
 /// A question with the job that it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) job: u64,
+    pub(crate) question: u32,
     pub(crate) ask: Ask,
 }
 
@@ -68,6 +109,8 @@ struct Queue {
     node_time: Duration,
     /// Documents in a row that failed as a whole.
     failures: u32,
+    /// Nothing of the repository is asked before then.
+    shut_until: Option<Instant>,
 }
 
 /// All questions. No question is in it whose job is not.
@@ -112,11 +155,19 @@ impl Queue {
             more: false,
             node_time: NODE_TIME,
             failures: 0,
+            shut_until: None,
         }
     }
 
     fn is_empty(&self) -> bool {
         self.apart.is_empty() && self.lanes.values().all(VecDeque::is_empty)
+    }
+
+    /// Something is put on it.
+    fn waits_from(&mut self, now: Instant) {
+        if self.is_empty() {
+            self.since = now;
+        }
     }
 
     fn most_nodes(&self) -> u32 {
@@ -134,31 +185,35 @@ impl Queue {
         }
     }
 
-    /// Takes items until a bound is reached; whether it was.
+    /// Takes items until nothing fits any more; whether something did not. What does not fit is passed
+    /// over for smaller ones behind it, and is the first of the next document.
     fn pack(&mut self, bounds: Bounds) -> (Vec<Item>, Weight, bool) {
         let most_nodes = self.most_nodes();
         let mut items: Vec<Item> = Vec::new();
         let mut weight = Weight::default();
-        let mut whole = 0;
+        let (mut whole, mut full) = (0, false);
         for lane in [Lane::Realtime, Lane::Bulk] {
             let Some(waiting) = self.lanes.get_mut(&lane) else {
                 continue;
             };
-            while let Some(item) = waiting.front() {
+            let mut place = 0;
+            while let Some(item) = waiting.get(place) {
                 let more = weight + item.ask.weight();
                 let pull_request = usize::from(matches!(item.ask, Ask::PullRequest { .. }));
                 let fits = more.requests <= POINT
                     && more.nodes <= most_nodes
                     && whole + pull_request <= bounds.pull_requests;
                 if !fits && !items.is_empty() {
-                    return (items, weight, true);
+                    full = true;
+                    place += 1;
+                    continue;
                 }
                 weight = more;
                 whole += pull_request;
-                items.extend(waiting.pop_front());
+                items.extend(waiting.remove(place));
             }
         }
-        (items, weight, false)
+        (items, weight, full)
     }
 
     fn put_back(&mut self, lane: Lane, items: Vec<Item>) {
@@ -170,22 +225,30 @@ impl Queue {
 }
 
 impl Board {
-    /// Takes a job in, with its first question.
-    /// `more` of its kind are known to come.
-    pub(crate) fn add(&mut self, job: Job, ask: Ask, more: bool, now: Instant) {
+    /// Takes a job in, with its open questions. `more` of its kind are known to come.
+    pub(crate) fn add(&mut self, job: Job, more: bool, now: Instant) {
         let id = self.next;
         self.next += 1;
         let (repository, lane) = (job.request.repository.clone(), job.request.lane);
-        let apart = job.suspect;
-        self.jobs.insert(id, job);
-        let item = Item { job: id, ask };
-        let queue = self.queue(&repository, now);
+        let mut items = job.work.open.iter().map(|(question, ask)| Item {
+            job: id,
+            question: *question,
+            ask: ask.clone(),
+        });
+        let queue = self
+            .queues
+            .entry(repository)
+            .or_insert_with(|| Queue::new(now));
+        queue.waits_from(now);
         queue.more = more && lane == Lane::Bulk;
-        if apart {
-            queue.apart.push_back(vec![item]);
+        if job.stubborn {
+            queue.apart.extend(items.map(|item| vec![item]));
+        } else if job.is_suspect() && job.work.answer.is_none() {
+            queue.apart.extend(items.next().map(|item| vec![item]));
         } else {
-            queue.lanes.entry(lane).or_default().push_back(item);
+            queue.lanes.entry(lane).or_default().extend(items);
         }
+        self.jobs.insert(id, job);
     }
 
     fn queue(&mut self, repository: &RepositoryName, now: Instant) -> &mut Queue {
@@ -193,9 +256,7 @@ impl Board {
             .queues
             .entry(repository.clone())
             .or_insert_with(|| Queue::new(now));
-        if queue.is_empty() {
-            queue.since = now;
-        }
+        queue.waits_from(now);
         queue
     }
 
@@ -216,6 +277,31 @@ impl Board {
             queue.apart.retain(|items| !items.is_empty());
         }
         Some(job)
+    }
+
+    /// Nothing of a repository is asked before `until`. Its jobs, which are off the board.
+    pub(crate) fn shut(&mut self, repository: &RepositoryName, until: Instant) -> Vec<Job> {
+        if let Some(queue) = self.queues.get_mut(repository) {
+            queue.shut_until = Some(until);
+        }
+        let concerned: Vec<u64> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.request.repository == *repository)
+            .map(|(id, _)| *id)
+            .collect();
+        concerned
+            .into_iter()
+            .filter_map(|id| self.remove(id))
+            .collect()
+    }
+
+    /// How long nothing of a repository is asked.
+    pub(crate) fn shut_for(&self, repository: &RepositoryName, now: Instant) -> Option<Duration> {
+        let until = self.queues.get(repository)?.shut_until?;
+        until
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
     }
 
     /// Questions that follow from an answer: before anything new, so that what was begun is finished.
@@ -281,6 +367,10 @@ impl Board {
             if queue.is_empty() {
                 continue;
             }
+            if let Some(until) = queue.shut_until.filter(|until| now < *until) {
+                soonest = Some(soonest.map_or(until, |known| known.min(until)));
+                continue;
+            }
             let lane = queue.lane();
             let others = queue.lanes.values().any(|items| !items.is_empty());
             if !queue.apart.is_empty() && (queue.turn_apart || !others) {
@@ -333,3 +423,7 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -5,14 +5,21 @@
 //! request is whole. An error costs only the pull request concerned: a document that fails is split
 //! until the culprit is alone, which is asked for in smaller pages after pauses that grow. After
 //! `fetch.max_attempts` failures it is stubborn: its header is asked for alone, then each list in small
-//! pages, and it lands with what came.
+//! pages, and it lands with what came. Failures are kept in the broker's bucket, where `prmirror explain`
+//! finds them.
+//!
+//! Nothing more is asked of a repository about which nothing is answered, or which the token may not see:
+//! its requests wait in the stream.
 
 mod attempts;
 mod board;
+mod coming;
 mod drain;
+mod kept;
+mod records;
 mod worker;
 
-pub use attempts::{Attempts, most_nodes};
+pub use attempts::{Pauses, most_nodes};
 pub use drain::{DrainError, drain};
 
 use std::sync::{Arc, OnceLock};
@@ -22,28 +29,53 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::Client;
 use prmirror_kit::config::FetchConfig;
-use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
+use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane};
 use prmirror_proto::subjects::STREAM_CHANGES;
 use tokio::task::JoinSet;
 
+use coming::Coming;
+use records::Records;
 use worker::Shared;
 
 /// The stage.
 pub struct FetchPr {
     shared: Arc<Shared>,
+    coming: Coming,
     config: FetchConfig,
     lanes: Vec<Lane>,
+    /// Documents worked on at once.
+    concurrency: u32,
     /// Ended with the stage.
     workers: OnceLock<JoinSet<()>>,
 }
 
 impl FetchPr {
-    /// The stage for the given lanes.
+    /// The stage for the given lanes. What fails is known to this process alone.
     #[must_use]
     pub fn new(client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
+        Self::with(client, config, lanes, Records::default(), Coming::default())
+    }
+
+    /// The stage for the given lanes, which keeps what fails in the broker's bucket.
+    #[must_use]
+    pub fn on(bus: &Bus, client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
+        let (records, coming) = (Records::shared(bus.clone()), Coming::on(bus.clone()));
+        Self::with(client, config, lanes, records, coming)
+    }
+
+    fn with(
+        client: Client,
+        config: FetchConfig,
+        lanes: Vec<Lane>,
+        records: Records,
+        coming: Coming,
+    ) -> Self {
+        let all = u32::try_from(client.most_in_flight()).unwrap_or(u32::MAX);
         Self {
-            shared: Arc::new(Shared::new(client, config.clone())),
+            concurrency: config.concurrency.unwrap_or(all).max(1),
+            shared: Arc::new(Shared::new(client, config.clone(), records)),
+            coming,
             config,
             lanes,
             workers: OnceLock::new(),
@@ -53,7 +85,7 @@ impl FetchPr {
     /// Starts the workers, the first time.
     fn start(&self) {
         self.workers.get_or_init(|| {
-            let workers = 0..self.config.concurrency.max(1);
+            let workers = 0..self.concurrency;
             workers.map(|_| Arc::clone(&self.shared).work()).collect()
         });
     }
@@ -70,14 +102,21 @@ impl FetchPr {
             };
         }
         let cause = delivery.envelope.message_id.clone().unwrap_or_default();
-        let outcome = self
-            .shared
-            .fetch(request, cause, delivery.pending > 0)
-            .await;
-        outcome.unwrap_or_else(|_| Outcome::Retry {
-            after: Duration::from_secs(1),
-            reason: "the fetching was ended".to_owned(),
-        })
+        let records = self.shared.records();
+        let known = records.of(&request).await;
+        let failures = known.as_ref().map_or(0, |known| known.attempts);
+        let more = delivery.pending > 0 || self.coming.more(&request).await;
+        let ended = self.shared.fetch(request.clone(), cause, failures, more);
+        match ended.await {
+            Ok(ended) => {
+                records.note(&request, known, ended.verdict).await;
+                ended.outcome
+            }
+            Err(_) => Outcome::Retry {
+                after: Duration::from_secs(1),
+                reason: "the fetching was ended".to_owned(),
+            },
+        }
     }
 }
 

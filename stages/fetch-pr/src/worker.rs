@@ -3,28 +3,34 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prmirror_github::{Ask, Class, Client, Error, KeyDataQuery, Said, Sizes};
+use prmirror_github::{
+    Ask, Asked, Class, Client, Error, KeyDataQuery, PullRequestAnswer, Said, Sizes,
+};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Outcome, Outgoing};
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::attempts::{Attempts, most_nodes};
-use crate::board::{Board, Bounds, Document, Item, Job, Next};
+use crate::attempts::{Pauses, most_nodes};
+use crate::board::{Board, Bounds, Document, Ended, Item, Job, Next, Work};
+use crate::kept::Kept;
+use crate::records::{Records, Verdict};
 
 /// What the workers share.
 pub(crate) struct Shared {
     client: Client,
     config: FetchConfig,
-    attempts: Attempts,
+    pauses: Pauses,
+    records: Records,
     board: Mutex<Board>,
+    kept: Mutex<Kept>,
     /// Something was put on the board.
     added: Notify,
 }
 
 /// How long a document waits to be filled while more requests are known to come.
-const FILL: Duration = Duration::from_secs(1);
+const FILL: Duration = Duration::from_secs(2);
 
 /// Documents that fail in a row before it is GitHub that has failed, and not what it was asked: more
 /// than the attempts for one pull request.
@@ -37,56 +43,82 @@ const PAGE_RETRIES: u32 = 20;
 const STUBBORN_PAGE: u32 = 10;
 
 impl Shared {
-    pub(crate) fn new(client: Client, config: FetchConfig) -> Self {
+    pub(crate) fn new(client: Client, config: FetchConfig, records: Records) -> Self {
         Self {
             client,
             config,
-            attempts: Attempts::default(),
+            pauses: Pauses::default(),
+            records,
             board: Mutex::default(),
+            kept: Mutex::default(),
             added: Notify::new(),
         }
+    }
+
+    pub(crate) const fn records(&self) -> &Records {
+        &self.records
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a pull request on the board. The outcome comes when the whole of it is there, or it failed.
-    /// `more` requests are known to come.
+    /// Puts a pull request on the board that failed so often before. The end comes when the whole of it
+    /// is there, or it failed. `more` requests are known to come.
     pub(crate) fn fetch(
         &self,
         request: ChangeRequest,
         cause: String,
+        failures: u32,
         more: bool,
-    ) -> oneshot::Receiver<Outcome> {
-        let (done, outcome) = oneshot::channel();
-        let failures = self.attempts.count(&name(&request));
+    ) -> oneshot::Receiver<Ended> {
+        let (done, ended) = oneshot::channel();
         let stubborn = failures >= self.config.max_attempts;
-        let page = self.config.page.clamp(1, 100);
-        let sizes = match &request.seen {
-            _ if stubborn => Sizes::HEADER,
-            Some(seen) if failures == 0 => Sizes::seen(seen),
-            Some(seen) => Sizes::seen(seen).at_most(most_nodes(page, failures)),
-            None => Sizes::unknown().at_most(most_nodes(page, failures)),
-        };
-        let ask = Ask::PullRequest {
-            number: request.number,
-            id: request.id.clone(),
-            sizes,
-        };
+        let kept = self.kept().take(&request, &cause);
+        let work = kept.unwrap_or_else(|| Work::new(self.whole(&request, failures)));
         let job = Job {
             request: Arc::new(request),
             cause,
             done,
-            answer: None,
-            open: 1,
-            page_retries: 0,
-            suspect: failures > 0,
+            failures,
             stubborn,
+            work,
         };
-        self.board().add(job, ask, more, Instant::now());
+        let now = Instant::now();
+        let mut board = self.board();
+        if let Some(left) = board.shut_for(&job.request.repository, now) {
+            drop(board);
+            self.put_off(
+                job,
+                self.spread(left),
+                "nothing of its repository is fetched for now",
+            );
+            return ended;
+        }
+        board.add(job, more, now);
+        drop(board);
         self.added.notify_one();
-        outcome
+        ended
+    }
+
+    /// The question for the whole of a pull request that failed so often.
+    fn whole(&self, request: &ChangeRequest, failures: u32) -> Ask {
+        let page = self.config.page.clamp(1, 100);
+        let sizes = match &request.seen {
+            _ if failures >= self.config.max_attempts => Sizes::HEADER,
+            Some(seen) if failures == 0 => Sizes::seen(seen),
+            Some(seen) => Sizes::seen(seen).at_most(most_nodes(page, failures)),
+            None => Sizes::unknown().at_most(most_nodes(page, failures)),
+        };
+        Ask::PullRequest {
+            number: request.number,
+            id: request.id.clone(),
+            sizes,
+        }
     }
 
     /// Asks GitHub without end.
@@ -104,28 +136,42 @@ impl Shared {
                 )
                 .await;
             match asked {
-                Ok(asked) => {
-                    self.board().answered(&document, asked.elapsed());
-                    for (item, said) in document.items.iter().zip(asked.said) {
-                        match said {
-                            Ok(said) => self.said(&document, item, said, asked.received_at),
-                            Err(error) => self.failed(&document, item, &error),
-                        }
-                    }
-                }
-                Err(error) => {
-                    let in_a_row = self.board().failed(&document);
-                    let suspicious =
-                        in_a_row >= OUTAGE && matches!(error.class(), Class::Split | Class::Retry);
-                    if suspicious && !self.is_answered(&document).await {
-                        self.put_off(&document, in_a_row, &error);
-                    } else {
-                        self.failed_whole(&document, &error);
-                    }
-                }
+                Ok(asked) => self.heard(&document, asked).await,
+                Err(error) => self.failed_whole(&document, &error).await,
             }
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
+        }
+    }
+
+    /// GitHub answered a document.
+    async fn heard(&self, document: &Document, asked: Asked) {
+        self.board().answered(document, asked.elapsed());
+        let received_at = asked.received_at;
+        let mut forbidden = None;
+        let mut is_answered = false;
+        for (item, said) in document.items.iter().zip(asked.said) {
+            match said {
+                Ok(said) => {
+                    is_answered = true;
+                    self.said(document, item, said, received_at);
+                }
+                Err(error @ Error::Forbidden { .. }) => {
+                    forbidden.get_or_insert((Vec::new(), error)).0.push(item);
+                }
+                Err(error) => self.failed(document, item, &error),
+            }
+        }
+        if let Some((items, error)) = forbidden {
+            // Of one pull request among others, it is about that one.
+            if is_answered || !self.is_forbidden(document, &error).await {
+                for item in items {
+                    self.failed(document, item, &error);
+                }
+            }
+        }
+        if is_answered {
+            self.records.unpark(&document.repository).await;
         }
     }
 
@@ -156,29 +202,33 @@ impl Shared {
         let Some(job) = board.job(item.job) else {
             return;
         };
+        let stubborn = job.stubborn;
+        let work = &mut job.work;
         let more = match said {
             Said::PullRequest { answer, more } => {
-                job.answer = Some(answer);
+                work.answer = Some(answer);
                 more
             }
             Said::Page { page, more } => {
-                if let Some(answer) = &mut job.answer {
+                if let Some(answer) = &mut work.answer {
                     answer.add(page, received_at);
                 }
                 more
             }
         };
-        job.open += more.len();
-        let stubborn = job.stubborn;
         let items: Vec<Item> = more
             .into_iter()
-            .map(|page| Item {
-                job: item.job,
-                ask: Ask::Page(if stubborn {
+            .map(|page| {
+                let ask = Ask::Page(if stubborn {
                     page.at_most(STUBBORN_PAGE)
                 } else {
                     page
-                }),
+                });
+                Item {
+                    job: item.job,
+                    question: work.ask(ask.clone()),
+                    ask,
+                }
             })
             .collect();
         if stubborn {
@@ -188,72 +238,127 @@ impl Shared {
         } else {
             board.go_on(document, items, Instant::now());
         }
-        self.answered(&mut board, item.job);
+        self.answered(&mut board, item);
     }
 
     /// One question less; with the last one the pull request is whole.
-    fn answered(&self, board: &mut Board, id: u64) {
-        let Some(job) = board.job(id) else { return };
-        job.open -= 1;
-        if job.open > 0 {
+    fn answered(&self, board: &mut Board, item: &Item) {
+        let Some(job) = board.job(item.job) else {
+            return;
+        };
+        job.work.open.remove(&item.question);
+        if !job.work.open.is_empty() {
             return;
         }
-        if let Some(job) = board.remove(id) {
-            self.attempts.settled(&name(&job.request));
-            finish(job);
+        if let Some(job) = board.remove(item.job) {
+            let outcome = outcome_of(&job.request, &job.cause, job.work.answer);
+            end(job.done, outcome, Verdict::Settled);
         }
     }
 
     /// A document failed as a whole.
-    fn failed_whole(&self, document: &Document, error: &Error) {
-        if error.class() == Class::Split && document.items.len() > 1 {
-            tracing::info!(
-                questions = document.items.len(), code = error.code(), %error,
-                "a document failed; asking for its halves"
-            );
-            let mut board = self.board();
-            let (left, right) = document.items.split_at(document.items.len() / 2);
-            for half in [left, right] {
-                board.ask_apart(document, half.to_vec(), Instant::now());
+    async fn failed_whole(&self, document: &Document, error: &Error) {
+        let class = error.class();
+        let in_a_row = match class {
+            Class::Split | Class::Retry => self.board().failed(document),
+            Class::Wait(_) | Class::Operator => 0,
+        };
+        match class {
+            Class::Split | Class::Retry
+                if in_a_row >= OUTAGE && !self.is_answered(document).await =>
+            {
+                let pause = self.pauses.after(in_a_row - OUTAGE + 4);
+                tracing::warn!(
+                    repository = %document.repository, in_a_row, ?pause, %error,
+                    "nothing is answered; what is asked of the repository is put off"
+                );
+                let why = format!("{in_a_row} documents failed in a row; the last: {error}");
+                self.shut(document, pause, &why);
             }
+            Class::Operator if self.is_forbidden(document, error).await => {}
+            Class::Split => self.split(document, error),
+            // Of one pull request: which?
+            Class::Operator if matches!(error, Error::Forbidden { .. }) => {
+                self.split(document, error);
+            }
+            Class::Retry | Class::Wait(_) | Class::Operator => {
+                for item in &document.items {
+                    self.failed(document, item, error);
+                }
+            }
+        }
+    }
+
+    /// A document failed because of something in it, which fails when it is alone.
+    fn split(&self, document: &Document, error: &Error) {
+        if let [item] = document.items.as_slice() {
+            self.failed(document, item, error);
             return;
         }
-        for item in &document.items {
-            self.failed(document, item, error);
+        tracing::info!(
+            questions = document.items.len(), code = error.code(), %error,
+            "a document failed; asking for its halves"
+        );
+        let mut board = self.board();
+        let (left, right) = document.items.split_at(document.items.len() / 2);
+        for half in [left, right] {
+            board.ask_apart(document, half.to_vec(), Instant::now());
         }
     }
 
     /// Whether GitHub answers something easy about the repository: then what failed is to blame. Costs
     /// a point.
     async fn is_answered(&self, document: &Document) -> bool {
-        let easy = KeyDataQuery::Updated;
-        let answer = self
-            .client
-            .key_data(&document.repository, easy, 1, None)
-            .await;
+        let answer = self.easy(document).await;
         if answer.is_ok() {
             self.board().is_answered(document);
         }
         answer.is_ok()
     }
 
-    /// GitHub answers nothing about this repository: that is no fault of what is asked.
-    fn put_off(&self, document: &Document, in_a_row: u32, error: &Error) {
-        let pause = self.attempts.pause(in_a_row - OUTAGE + 4);
-        tracing::warn!(
-            repository = %document.repository, in_a_row, ?pause, %error,
-            "nothing is answered; what was asked is put off"
-        );
-        let mut board = self.board();
-        for item in &document.items {
-            if let Some(job) = board.remove(item.job) {
-                // Whoever waited may be gone; the message then comes again.
-                let _ = job.done.send(Outcome::Retry {
-                    after: pause,
-                    reason: format!("{in_a_row} documents failed in a row; the last: {error}"),
-                });
-            }
+    async fn easy(&self, document: &Document) -> Result<(), Error> {
+        let easy = KeyDataQuery::Updated;
+        let repository = &document.repository;
+        let answer = self.client.key_data(repository, easy, 1, None).await;
+        answer.map(|_| ())
+    }
+
+    /// Whether the token may see nothing of the repository, and not only of what was asked: then it is
+    /// parked. Costs a point.
+    async fn is_forbidden(&self, document: &Document, error: &Error) -> bool {
+        if !matches!(error, Error::Forbidden { .. }) {
+            return false;
         }
+        let Err(error @ Error::Forbidden { .. }) = self.easy(document).await else {
+            return false;
+        };
+        let pause = self.records.park(&document.repository, &error).await;
+        self.shut(document, pause, &error.to_string());
+        true
+    }
+
+    /// Nothing of the repository is asked for so long.
+    fn shut(&self, document: &Document, pause: Duration, why: &str) {
+        let until = Instant::now() + pause;
+        let jobs = self.board().shut(&document.repository, until);
+        for job in jobs {
+            self.put_off(job, self.spread(pause), why);
+        }
+    }
+
+    /// A pause that does not end for all at the very same moment.
+    fn spread(&self, pause: Duration) -> Duration {
+        pause + self.pauses.after(1) / 4
+    }
+
+    /// Gives a job back through no fault of its own. What was read of it is kept.
+    fn put_off(&self, job: Job, pause: Duration, why: &str) {
+        self.kept().put(&job.request, &job.cause, job.work, pause);
+        let outcome = Outcome::Retry {
+            after: pause,
+            reason: why.to_owned(),
+        };
+        end(job.done, outcome, Verdict::Unknown);
     }
 
     /// A question failed: it is asked in a smaller form, or its pull request has failed.
@@ -265,19 +370,20 @@ impl Shared {
         if error.class() == Class::Retry
             && matches!(item.ask, Ask::Page(_))
             && !matches!(error, Error::Moved(_))
-            && job.page_retries < PAGE_RETRIES
+            && job.work.page_retries < PAGE_RETRIES
         {
             // What was read before it is not lost for it.
-            job.page_retries += 1;
+            job.work.page_retries += 1;
             board.ask_apart(document, vec![item.clone()], Instant::now());
             return;
         }
         if let (Class::Split, Ask::Page(page)) = (error.class(), &item.ask) {
             if let Some(page) = page.smaller() {
                 let smaller = Item {
-                    job: item.job,
                     ask: Ask::Page(page),
+                    ..item.clone()
                 };
+                job.work.open.insert(item.question, smaller.ask.clone());
                 board.ask_apart(document, vec![smaller], Instant::now());
                 return;
             }
@@ -287,94 +393,86 @@ impl Shared {
                     list = ?page.connection, %error,
                     "a list of a stubborn pull request is left out"
                 );
-                self.answered(&mut board, item.job);
+                self.answered(&mut board, item);
                 return;
             }
         }
         if let Some(job) = board.remove(item.job) {
-            let outcome = self.outcome_of(&job, error);
-            // Whoever waited may be gone; the message then comes again.
-            let _ = job.done.send(outcome);
+            drop(board);
+            self.failed_job(job, error);
         }
     }
 
     /// What becomes of a pull request that failed.
-    fn outcome_of(&self, job: &Job, error: &Error) -> Outcome {
+    fn failed_job(&self, job: Job, error: &Error) {
         let reason = error.to_string();
-        let name = name(&job.request);
-        match error.class() {
-            Class::Wait(pause) => Outcome::Retry {
-                // Not all at the very moment at which the limit ends.
-                after: pause + self.attempts.pause(1) / 4,
-                reason,
-            },
-            // Nothing was wrong with this pull request: it keeps its good name.
-            Class::Retry => Outcome::Retry {
-                after: self.attempts.pause(2),
-                reason,
-            },
-            Class::Split => {
-                let failures = self.attempts.failed(&name);
-                if job.stubborn {
-                    self.attempts.settled(&name);
-                    return Outcome::Park {
-                        code: error.code().to_owned(),
-                        reason: format!(
-                            "{failures} attempts failed, the last of them for its header alone: {reason}"
-                        ),
-                    };
-                }
-                Outcome::Retry {
-                    after: self.attempts.pause(failures),
-                    reason,
-                }
-            }
+        let (outcome, verdict) = match error.class() {
+            Class::Wait(pause) => return self.put_off(job, self.spread(pause), &reason),
             // A token can be replaced while everything waits.
-            Class::Operator if matches!(error, Error::Unauthorized { .. }) => Outcome::Retry {
-                after: Duration::from_secs(30),
-                reason,
-            },
-            Class::Operator => Outcome::Park {
-                code: error.code().to_owned(),
-                reason,
-            },
-        }
+            Class::Operator if matches!(error, Error::Unauthorized { .. }) => {
+                return self.put_off(job, Duration::from_secs(30), &reason);
+            }
+            // Nothing was wrong with this pull request: it keeps its good name.
+            Class::Retry => {
+                let after = self.pauses.after(2);
+                (Outcome::Retry { after, reason }, Verdict::Unknown)
+            }
+            Class::Split if job.stubborn => {
+                let reason = format!(
+                    "{} attempts failed, the last of them for its header alone: {reason}",
+                    job.failures + 1
+                );
+                let code = error.code().to_owned();
+                (Outcome::Park { code, reason }, Verdict::Settled)
+            }
+            Class::Split => {
+                let pause = self.pauses.after(job.failures + 1);
+                let verdict = Verdict::Failed {
+                    code: error.code(),
+                    error: reason.clone(),
+                    pause,
+                };
+                let after = pause;
+                (Outcome::Retry { after, reason }, verdict)
+            }
+            Class::Operator => {
+                let code = error.code().to_owned();
+                (Outcome::Park { code, reason }, Verdict::Settled)
+            }
+        };
+        end(job.done, outcome, verdict);
     }
 }
 
-fn finish(job: Job) {
-    let request = &job.request;
-    let outcome = match job.answer {
-        Some(answer) => {
-            let fetched = Fetched {
-                repository: request.repository.clone(),
-                number: request.number,
-                observed_at: answer.observed_at,
-                received_at: answer.received_at,
-                provenance: Provenance {
-                    source: request.source,
-                    lane: request.lane,
-                    noticed_at: request.noticed_at,
-                    changed_at: request.changed_at,
-                    request: job.cause,
-                    fetch_version: FETCH_VERSION,
-                },
-                outcome: answer.outcome,
-            };
-            match Outgoing::new(&fetched) {
-                Ok(message) => Outcome::Emit(vec![message]),
-                Err(error) => error.into(),
-            }
-        }
-        None => Outcome::Retry {
-            after: Duration::from_secs(1),
-            reason: "nothing was answered".to_owned(),
-        },
-    };
-    // Whoever waited may be gone; the message then comes again.
-    let _ = job.done.send(outcome);
+/// Tells whoever waits. They may be gone; the message then comes again.
+fn end(done: oneshot::Sender<Ended>, outcome: Outcome, verdict: Verdict) {
+    let _ = done.send(Ended { outcome, verdict });
 }
 
-fn name(request: &ChangeRequest) -> String {
-    format!("{}#{}", request.repository, request.number)
+fn outcome_of(request: &ChangeRequest, cause: &str, answer: Option<PullRequestAnswer>) -> Outcome {
+    let Some(answer) = answer else {
+        return Outcome::Retry {
+            after: Duration::from_secs(1),
+            reason: "nothing was answered".to_owned(),
+        };
+    };
+    let fetched = Fetched {
+        repository: request.repository.clone(),
+        number: request.number,
+        observed_at: answer.observed_at,
+        received_at: answer.received_at,
+        provenance: Provenance {
+            source: request.source,
+            lane: request.lane,
+            noticed_at: request.noticed_at,
+            changed_at: request.changed_at,
+            request: cause.to_owned(),
+            fetch_version: FETCH_VERSION,
+        },
+        outcome: answer.outcome,
+    };
+    match Outgoing::new(&fetched) {
+        Ok(message) => Outcome::Emit(vec![message]),
+        Err(error) => error.into(),
+    }
 }

@@ -14,7 +14,8 @@ use prmirror_proto::{Connection, KeyData, RepositoryName};
 
 use crate::documents;
 
-/// The heaviest document that costs one point: 149 requests are rounded down to 100.
+/// The heaviest document that costs one point: 149 requests are rounded down to 100; see
+/// [`crate::Cost::points`].
 pub const POINT: u32 = 149;
 
 /// The most nodes that GitHub gives of one list at once.

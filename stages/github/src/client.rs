@@ -256,6 +256,12 @@ impl Client {
         Ok((client, records))
     }
 
+    /// Requests that may be under way at once, with all tokens.
+    #[must_use]
+    pub fn most_in_flight(&self) -> usize {
+        self.inner.budget.most_in_flight()
+    }
+
     /// Sends one operation when it is its turn.
     pub(crate) async fn execute<V: Serialize + Sync>(
         &self,

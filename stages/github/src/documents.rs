@@ -65,6 +65,15 @@ pub(crate) fn document(operation: &str) -> Option<String> {
     DEFINITIONS.get(operation).map(|text| with_fragments(text))
 }
 
+/// The names of all operations.
+#[cfg(test)]
+pub(crate) fn operations() -> impl Iterator<Item = &'static str> {
+    let queries = DEFINITIONS
+        .iter()
+        .filter(|(_, text)| text.starts_with("query "));
+    queries.map(|(name, _)| name.as_str())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -4,6 +4,7 @@
 //!   came, what it cost, or an [`Error`] that says what to do about it.
 //! - [`Client::ask`] puts questions about many pull requests in one document, at GitHub's best price;
 //!   [`Client::pull_requests`] asks on until every list is at its end.
+//! - [`cost`] tells what a document costs before it is sent.
 //! - [`Client::key_data`] reads a page of key data; [`Client::look`] and [`Client::key_data_by_id`] ask
 //!   about pull requests that are known; [`Client::probe`] asks many repositories for their newest change;
 //!   [`Client::pull_requests_of_commit`] finds whose head a commit is.
@@ -24,6 +25,7 @@ mod client;
 mod commit;
 mod connect;
 mod convert;
+mod cost;
 mod credential;
 mod documents;
 mod error;
@@ -42,6 +44,7 @@ pub use client::{Access, Client, ClientConfig, ClientConfigError};
 pub use commit::HeadOf;
 pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
 pub use convert::{Converted, Fault, key_data_of, pull_request_of};
+pub use cost::{Cost, CostError, NODE_LIMIT, cost};
 pub use credential::Credential;
 pub use error::{Class, Error};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};

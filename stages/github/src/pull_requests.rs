@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::answer::{Answer, GraphqlError};
 use crate::ask::{self, Ask, PAGE, PageAsk, Sizes, State, compose, field};
 use crate::client::{Client, Purpose};
+use crate::cost::{self, Cost};
 use crate::error::Error;
 
 /// A pull request that is asked for.
@@ -286,8 +287,24 @@ impl Client {
             pull_requests: asks.iter().filter(whole).count() as u64,
             document: Some(&document),
         };
+        let weighed = cost_of(asks);
+        debug_assert_eq!(
+            cost::cost(&document, None, &serde_json::Value::Null).map(|cost| cost.requests),
+            Ok(weighed.requests),
+            "what is asked weighs something else than its document costs"
+        );
         let answer = self.execute(&purpose, &BTreeMap::<&str, ()>::new()).await?;
         let received_at = Timestamp::now();
+        if let Some(charged) = answer.rate_limit.as_ref().map(|rate| rate.cost)
+            && charged != weighed.points()
+        {
+            tracing::debug!(
+                charged,
+                expected = weighed.points(),
+                requests = weighed.requests,
+                "GitHub takes another price than its formula says"
+            );
+        }
         let data: BTreeMap<&str, Option<&RawValue>> =
             serde_json::from_str(answer.data.get()).map_err(shape)?;
         let mut said = Vec::with_capacity(asks.len());
@@ -375,6 +392,15 @@ impl Client {
             .map(|result| result.unwrap_or_else(missing))
             .collect())
     }
+}
+
+/// What a document of these costs; its nodes are not looked at.
+fn cost_of(asks: &[Ask]) -> Cost {
+    let requests = asks
+        .iter()
+        .map(|ask| u64::from(ask.weight().requests))
+        .sum();
+    Cost { requests, nodes: 0 }
 }
 
 impl PullRequestAnswer {
@@ -487,24 +513,24 @@ pub(crate) fn no_repository(repository: &RepositoryName, errors: &[&GraphqlError
     if errors.is_empty() {
         return Error::Shape("no repository, and no error that says why".into());
     }
-    let is = |error: &GraphqlError, names: &[&str]| {
-        error
-            .error_type
-            .as_deref()
-            .is_some_and(|kind| names.contains(&kind))
-    };
-    let forbidden = |error: &&GraphqlError| is(error, &["FORBIDDEN", "INSUFFICIENT_SCOPES"]);
-    if let Some(error) = errors.iter().copied().find(forbidden) {
+    if let Some(error) = errors.iter().copied().find(|error| is_forbidden(error)) {
         return Error::Forbidden {
             message: format!("{repository}: {}", error.message),
         };
     }
-    if errors.iter().all(|error| is(error, &["NOT_FOUND"])) {
+    let not_found = |error: &&GraphqlError| error.error_type.as_deref() == Some("NOT_FOUND");
+    if errors.iter().all(not_found) {
         return Error::NotFound(format!(
             "{repository} does not exist, or the token may not see it"
         ));
     }
     worst(errors.iter().copied())
+}
+
+/// Whether the token may not see what the error is about.
+fn is_forbidden(error: &GraphqlError) -> bool {
+    let kind = error.error_type.as_deref();
+    matches!(kind, Some("FORBIDDEN" | "INSUFFICIENT_SCOPES"))
 }
 
 /// The error that says most about what to do with one pull request.
@@ -543,23 +569,21 @@ fn one<'e>(
         {
             FetchOutcome::NotFound { errors: kept() }
         }
+        // It may see nothing of it at all, as a rule because of the whole repository.
+        None if errors.iter().all(|error| is_forbidden(error)) => {
+            let texts: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+            return Err(Error::Forbidden {
+                message: texts.join("; "),
+            });
+        }
         None => return Err(worst(errors.iter().copied())),
         // What this token may not see stays unseen however often it is asked for: the answer goes
         // on with its errors and lands as partial. Anything else may come out right next time.
-        Some(node)
-            if errors.iter().all(|e| {
-                matches!(
-                    e.error_type.as_deref(),
-                    Some("FORBIDDEN" | "INSUFFICIENT_SCOPES")
-                )
-            }) =>
-        {
-            FetchOutcome::Answered {
-                pull_request: node.to_owned(),
-                pages: Vec::new(),
-                errors: kept(),
-            }
-        }
+        Some(node) if errors.iter().all(|error| is_forbidden(error)) => FetchOutcome::Answered {
+            pull_request: node.to_owned(),
+            pages: Vec::new(),
+            errors: kept(),
+        },
         Some(_) => return Err(worst(errors.iter().copied())),
     };
     Ok(PullRequestAnswer {

@@ -45,6 +45,10 @@ pub struct Input {
     /// [`Outcome::Retry`]: crate::Outcome::Retry
     /// [`Outcome::Park`]: crate::Outcome::Park
     pub max_deliver: i64,
+    /// How often in a row the process may die while it handles a message, before the message is set
+    /// aside. Not counted are the first [`Input::max_deliver`] deliveries, or the first one where there
+    /// is no last; the later deaths are those of a process that handles nothing else.
+    pub max_unfinished: u32,
     /// Messages that may be unacknowledged at once, over all processes; those that wait for a retry
     /// count, so this must leave room for them.
     pub max_ack_pending: i64,
@@ -70,6 +74,7 @@ impl Input {
             concurrency: 1,
             ack_wait: Duration::from_secs(20),
             max_deliver: 5,
+            max_unfinished: 5,
             max_ack_pending: 10_000,
             start_after: None,
         }

@@ -12,10 +12,10 @@ use prmirror_analytics::{Budget, RepositoryStatus, Status};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
 use prmirror_proto::requests::SUBJECT_STATUS;
-use prmirror_proto::state::{BackfillState, BackfillStatus};
+use prmirror_proto::state::{BackfillState, BackfillStatus, Parked};
 use prmirror_proto::subjects::{
-    BUCKET_BACKFILLS, STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_FINDINGS,
-    STREAM_INVENTORY, STREAM_QUARANTINE, STREAM_VALID, repository_key,
+    BUCKET_BACKFILLS, BUCKET_STUBBORN, STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED,
+    STREAM_FINDINGS, STREAM_INVENTORY, STREAM_QUARANTINE, STREAM_VALID, parked_key, repository_key,
 };
 use serde::Serialize;
 
@@ -53,6 +53,9 @@ pub(crate) struct View {
 struct RepositoryView {
     repository: String,
     backfill: Option<BackfillState>,
+    /// Why nothing of it is fetched, if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parked: Option<Parked>,
     /// Whether a sweep of everything that began after the backfill has landed to its end.
     verified: bool,
     status: Option<RepositoryStatus>,
@@ -104,6 +107,9 @@ impl RepositoryView {
     }
 
     fn is_complete(&self) -> bool {
+        if self.parked.is_some() {
+            return false;
+        }
         let Some(status) = &self.status else {
             // A repository without pull requests has no rows: its sweep says so.
             return self.completed() && self.verified;
@@ -118,6 +124,9 @@ impl RepositoryView {
     fn gaps(&self) -> Vec<String> {
         let name = &self.repository;
         let mut gaps = Vec::new();
+        if let Some(parked) = &self.parked {
+            gaps.push(format!("{name}: {}", why_parked(parked)));
+        }
         if let Some(reason) = self.failed() {
             gaps.push(format!("{name}: {reason}"));
             return gaps;
@@ -200,11 +209,15 @@ impl View {
             }
         }
         let backfills = bus.kv(BUCKET_BACKFILLS).await?;
+        let stubborn = bus.kv(BUCKET_STUBBORN).await?;
         let mut repositories = Vec::new();
         for repository in &pipeline.repositories {
             let key = repository_key(&repository.name);
             let backfill = backfills.get::<BackfillState>(&key).await?;
             let backfill = backfill.map(|entry| entry.value);
+            let parked = stubborn
+                .get::<Parked>(&parked_key(&repository.name))
+                .await?;
             let name = repository.name.to_string();
             let status = status.repositories.iter().find(|s| s.repository == name);
             let completed_at = backfill
@@ -217,6 +230,7 @@ impl View {
                     .zip(swept_from)
                     .is_some_and(|(completed, swept)| swept >= completed),
                 backfill,
+                parked: parked.map(|entry| entry.value),
                 status: status.cloned(),
             });
         }
@@ -340,6 +354,9 @@ impl View {
                 Some(state) => walk(state),
             };
             row("first walk", walk);
+            if let Some(parked) = &repository.parked {
+                row("parked", why_parked(parked));
+            }
             if let Some(status) = &repository.status {
                 row(
                     "pull requests",
@@ -464,6 +481,14 @@ fn walk(state: &BackfillState) -> String {
         }
         BackfillStatus::Replaced => format!("replaced, {place}"),
     }
+}
+
+/// Why nothing of a repository is fetched, in words.
+fn why_parked(parked: &Parked) -> String {
+    format!(
+        "nothing is fetched since {:.0}, and tried again at {:.0}: {} ({})",
+        parked.since, parked.until, parked.reason, parked.code
+    )
 }
 
 /// When the points come back that everything waits for. Each request may use any token, so one that

@@ -29,6 +29,12 @@ struct Arguments {
     /// Measure a world of 30,000 pull requests, too
     #[arg(long)]
     large: bool,
+    /// Measure the first mirror of a world of 120,000 pull requests, too, which is as many as PyTorch has
+    #[arg(long)]
+    huge: bool,
+    /// Measure the first mirror only, without changes and idleness
+    #[arg(long)]
+    first: bool,
     /// How long GitHub takes for each answer
     #[arg(long, value_name = "MS", default_value_t = 0)]
     latency: u64,
@@ -76,8 +82,15 @@ fn main() -> anyhow::Result<()> {
     } else {
         worlds.extend(arguments.only.iter().copied().map(World::generated));
     }
+    let mut worlds: Vec<(World, bool)> = worlds
+        .into_iter()
+        .map(|world| (world, arguments.first))
+        .collect();
+    if arguments.huge {
+        worlds.push((World::generated(120_000), true));
+    }
     let mut measured = Vec::new();
-    for mut world in worlds {
+    for (mut world, first_only) in worlds {
         world.config.rate_limit = RATE_LIMIT;
         if arguments.latency > 0 {
             world.config.faults.push(Fault::new(Effect::Delay {
@@ -86,7 +99,8 @@ fn main() -> anyhow::Result<()> {
         }
         let sim = Sim::start(world.config).context("the simulator does not start")?;
         eprintln!("{} pull requests, {} …", sim.pull_requests(), world.what);
-        measured.push(measure(&sim, world.what, world.owner, world.name)?);
+        let repository = (world.owner, world.name);
+        measured.push(measure(&sim, world.what, repository, first_only)?);
     }
     let latency = Duration::from_millis(arguments.latency);
     print!("{}", table::markdown(&measured, latency, RATE_LIMIT));

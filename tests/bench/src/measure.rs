@@ -38,7 +38,17 @@ const CHANGED: usize = 10;
 const TITLE: &str = "Changed while it was measured";
 
 /// How long anything may take before it counts as stuck.
-const LIMIT: Duration = Duration::from_secs(1_200);
+const LIMIT: Duration = Duration::from_secs(7_200);
+
+/// Every process of a mirror.
+const PROCESSES: [&str; 6] = [
+    "detect-changes",
+    "fetch-pr",
+    "validate",
+    "diff-integrity",
+    "publish",
+    "nats-server",
+];
 
 /// The operations that look for changes; all others fetch.
 const PROBE: &str = "RepositoriesProbed";
@@ -68,6 +78,15 @@ pub(crate) struct Measured {
     pub(crate) first_fetched: Cost,
     /// Points that fetching exactly what is there costs at least.
     pub(crate) bound: u64,
+    /// The most memory that each process has had in RAM by then, in bytes.
+    pub(crate) memory: Vec<(&'static str, u64)>,
+    /// What comes after the first mirror.
+    pub(crate) later: Option<Later>,
+}
+
+/// What a repository costs once it is mirrored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Later {
     /// The polls of an hour that find nothing new.
     pub(crate) polls: Cost,
     /// The looks of an hour at the open pull requests, which find nothing.
@@ -83,7 +102,7 @@ pub(crate) struct Measured {
     pub(crate) changes_bound: u64,
 }
 
-impl Measured {
+impl Later {
     /// An hour in which nothing happens; its seconds are those in which GitHub works on answers.
     pub(crate) fn idle_hour(&self) -> Cost {
         let walks = [
@@ -116,12 +135,12 @@ impl Cost {
     }
 }
 
-/// Measures the only repository of a simulator.
+/// Measures the only repository of a simulator; only its first mirror, if that is wanted.
 pub(crate) fn measure(
     sim: &Sim,
     what: &'static str,
-    owner: &str,
-    name: &str,
+    (owner, name): (&str, &str),
+    first_only: bool,
 ) -> anyhow::Result<Measured> {
     let deployment = Deployment::of(sim, "");
     let mirror = Mirror {
@@ -130,8 +149,9 @@ pub(crate) fn measure(
         owner,
         name,
     };
-    let numbers = numbers(&mirror);
-    let bound = bound_of(&mirror, &numbers);
+    let (numbers, requests) = all(&mirror);
+    let bound = bound::points(requests);
+    eprintln!("  at least {bound} points");
 
     let begun = Instant::now();
     let mut up = deployment.up(&[]);
@@ -143,34 +163,56 @@ pub(crate) fn measure(
         ..spent(&Stats::default(), &now, |_| true)
     };
     let first_fetched = spent(&Stats::default(), &now, is_fetch);
+    let memory = PROCESSES.iter().filter_map(|name| {
+        let bytes = deployment.peak_memory(name)?;
+        Some((*name, bytes))
+    });
+    let memory: Vec<(&'static str, u64)> = memory.collect();
     eprintln!("  first mirror: {first:?}");
 
-    let chosen: Vec<u64> = numbers
-        .iter()
-        .step_by((numbers.len() / CHANGED).max(1))
-        .take(CHANGED)
-        .copied()
-        .collect();
-    let changes = change(&mirror, &up, &chosen)?;
-    let changes_bound = bound_of(&mirror, &chosen);
-    eprintln!("  changes: {changes:?}");
-    end(&deployment, &mut up)?;
-
-    deployment.configure(&format!(
-        "repositories = [{:?}]\n{HASTY}",
-        mirror.repository()
-    ));
-    let mut up = deployment.up(&[]);
-    let [polls, looks, open_list, full_sweep] = idle(&mirror, &mut up)?;
-    end(&deployment, &mut up)?;
-    eprintln!("  polls: {polls:?}, looks: {looks:?}, open: {open_list:?}, all: {full_sweep:?}");
-
+    let later = if first_only {
+        end(&deployment, &mut up)?;
+        None
+    } else {
+        Some(later(&mirror, up, &numbers)?)
+    };
     Ok(Measured {
         what,
         pull_requests: numbers.len() as u64,
         first,
         first_fetched,
         bound,
+        memory,
+        later,
+    })
+}
+
+/// What changes and idleness cost a repository that is mirrored.
+fn later(mirror: &Mirror<'_>, mut up: Up, numbers: &[u64]) -> anyhow::Result<Later> {
+    let deployment = mirror.deployment;
+    let chosen: Vec<u64> = numbers
+        .iter()
+        .step_by((numbers.len() / CHANGED).max(1))
+        .take(CHANGED)
+        .copied()
+        .collect();
+    let changes = change(mirror, &up, &chosen)?;
+    let bodies = chosen
+        .iter()
+        .filter_map(|number| mirror.sim.truth_of(mirror.owner, mirror.name, *number));
+    let changes_bound = bound::points(bodies.map(|body| bound::requests(&body)).sum());
+    eprintln!("  changes: {changes:?}");
+    end(deployment, &mut up)?;
+
+    deployment.configure(&format!(
+        "repositories = [{:?}]\n{HASTY}",
+        mirror.repository()
+    ));
+    let mut up = deployment.up(&[]);
+    let [polls, looks, open_list, full_sweep] = idle(mirror, &mut up)?;
+    end(deployment, &mut up)?;
+    eprintln!("  polls: {polls:?}, looks: {looks:?}, open: {open_list:?}, all: {full_sweep:?}");
+    Ok(Later {
         polls,
         looks,
         open_list,
@@ -181,24 +223,20 @@ pub(crate) fn measure(
     })
 }
 
-/// The numbers of all pull requests. They are looked for one by one: all bodies of a large world at
-/// once would fill the memory.
-fn numbers(mirror: &Mirror<'_>) -> Vec<u64> {
-    let there = |number: &u64| {
-        let found = mirror.sim.truth_of(mirror.owner, mirror.name, *number);
-        found.is_some()
-    };
-    (1..)
-        .filter(there)
-        .take(mirror.sim.pull_requests())
-        .collect()
-}
-
-fn bound_of(mirror: &Mirror<'_>, numbers: &[u64]) -> u64 {
-    let bodies = numbers
-        .iter()
-        .filter_map(|number| mirror.sim.truth_of(mirror.owner, mirror.name, *number));
-    bound::points(bodies.map(|body| bound::requests(&body)).sum())
+/// The numbers of all pull requests, and the requests that they cost at least. They are looked at one by
+/// one: all bodies of a large world at once would fill the memory.
+fn all(mirror: &Mirror<'_>) -> (Vec<u64>, u64) {
+    let (mut numbers, mut requests) = (Vec::new(), 0);
+    for number in 1.. {
+        if numbers.len() >= mirror.sim.pull_requests() {
+            break;
+        }
+        if let Some(body) = mirror.sim.truth_of(mirror.owner, mirror.name, number) {
+            numbers.push(number);
+            requests += bound::requests(&body);
+        }
+    }
+    (numbers, requests)
 }
 
 fn is_fetch(operation: &str) -> bool {

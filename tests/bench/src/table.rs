@@ -16,6 +16,7 @@ pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> 
     for one in all {
         rows(&mut text, one);
     }
+    memory(&mut text, all);
     // Writing to a text never fails.
     let _ = write!(
         text,
@@ -36,7 +37,7 @@ pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> 
 }
 
 fn rows(text: &mut String, one: &Measured) {
-    let repository = format!("{}, {}", grouped(one.pull_requests), one.what);
+    let repository = named(one);
     let all = one.pull_requests;
     let bound = Some(one.bound);
     let mut row = |repository: &str, what: &str, cost: Cost, of: u64, bound: Option<u64>, timed| {
@@ -57,10 +58,13 @@ fn rows(text: &mut String, one: &Measured) {
     };
     row(&repository, "first mirror", one.first, all, None, true);
     row("", "of it, fetching", one.first_fetched, all, bound, false);
+    let Some(later) = &one.later else {
+        return;
+    };
     row(
         "",
         "an hour's polls, nothing new",
-        one.polls,
+        later.polls,
         all,
         None,
         true,
@@ -68,16 +72,42 @@ fn rows(text: &mut String, one: &Measured) {
     row(
         "",
         "an hour's looks at the open",
-        one.looks,
+        later.looks,
         all,
         None,
         true,
     );
-    row("", "a list of the open", one.open_list, all, None, true);
-    row("", "a sweep of all", one.full_sweep, all, None, true);
-    row("", "idle hour", one.idle_hour(), all, None, true);
-    let (of, bound) = (one.changed, Some(one.changes_bound));
-    row("", "ten changes", one.changes, of, bound, true);
+    row("", "a list of the open", later.open_list, all, None, true);
+    row("", "a sweep of all", later.full_sweep, all, None, true);
+    row("", "idle hour", later.idle_hour(), all, None, true);
+    let (of, bound) = (later.changed, Some(later.changes_bound));
+    row("", "ten changes", later.changes, of, bound, true);
+}
+
+fn named(one: &Measured) -> String {
+    format!("{}, {}", grouped(one.pull_requests), one.what)
+}
+
+/// The most memory that each process has had in RAM.
+fn memory(text: &mut String, all: &[Measured]) {
+    let Some(first) = all.first() else {
+        return;
+    };
+    let cells = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let names = first.memory.iter().map(|(name, _)| (*name).to_owned());
+    text.push('\n');
+    text.push_str(&cells(
+        std::iter::once("first mirror, MiB in RAM at most".to_owned())
+            .chain(names)
+            .collect(),
+    ));
+    text.push_str("|---|");
+    text.push_str(&"--:|".repeat(first.memory.len()));
+    text.push('\n');
+    for one in all {
+        let bytes = one.memory.iter().map(|(_, bytes)| grouped(bytes >> 20));
+        text.push_str(&cells(std::iter::once(named(one)).chain(bytes).collect()));
+    }
 }
 
 fn per_thousand(points: u64, of: u64) -> String {
@@ -101,6 +131,7 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Later;
 
     fn cost(points: u64, requests: u64) -> Cost {
         Cost {
@@ -125,15 +156,27 @@ mod tests {
             first: cost(1_300, 40),
             first_fetched: cost(150, 30),
             bound: 140,
-            polls: cost(120, 120),
-            looks: cost(30, 30),
-            open_list: cost(4, 4),
-            full_sweep: cost(28, 28),
-            changed: 10,
-            changes: cost(3, 2),
-            changes_bound: 1,
+            memory: vec![("fetch-pr", 41 << 20), ("publish", 2_000 << 20)],
+            later: Some(Later {
+                polls: cost(120, 120),
+                looks: cost(30, 30),
+                open_list: cost(4, 4),
+                full_sweep: cost(28, 28),
+                changed: 10,
+                changes: cost(3, 2),
+                changes_bound: 1,
+            }),
         };
-        let text = markdown(&[measured], Duration::from_millis(50), 1_000_000);
+        let first_only = Measured {
+            what: "large",
+            later: None,
+            ..measured.clone()
+        };
+        let text = markdown(
+            &[measured, first_only],
+            Duration::from_millis(50),
+            1_000_000,
+        );
         let row = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or("");
         assert_eq!(
             row("first mirror |"),
@@ -152,6 +195,11 @@ mod tests {
             "|  | ten changes | 3 | 2 | 0 | 0.0 | 300.0 | 100.0 |"
         );
         assert!(text.contains("took 50 ms more"));
+        assert_eq!(row("| 41"), "| 2,000, generated | 41 | 2,000 |");
+        assert_eq!(
+            row("large | first mirror"),
+            "| 2,000, large | first mirror | 1,300 | 40 | 0 | 0.0 | 650.0 |  |"
+        );
         let columns = |line: &str| line.matches('|').count();
         let table = text.lines().take_while(|line| !line.is_empty());
         assert!(table.map(columns).all(|count| count == 9));

@@ -308,6 +308,13 @@ impl Deployment {
         std::fs::read_to_string(file).ok()?.trim().parse().ok()
     }
 
+    /// The most memory that a process of the running mirror has had in RAM so far, in bytes; named as for
+    /// [`Deployment::pid`].
+    #[must_use]
+    pub fn peak_memory(&self, name: &str) -> Option<u64> {
+        processes::peak_memory(self.pid(name)?)
+    }
+
     /// Ends a process of the running mirror as a crash would, and waits until another one has taken
     /// its place.
     ///

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
@@ -224,6 +224,25 @@ impl Sim {
     /// Makes a delivery again. `false` when there is none of that number.
     pub fn redeliver(&self, id: u64) -> bool {
         self.shared.webhooks.again(id)
+    }
+
+    /// What a request costs, by the simulator's own count: requests to connections, a hundred of which are
+    /// a point, and nodes.
+    ///
+    /// # Errors
+    /// The answer to a request that is refused.
+    pub fn price(
+        &self,
+        query: &str,
+        operation: Option<&str>,
+        variables: &Value,
+    ) -> Result<(u64, u64), String> {
+        let request = json!({ "query": query, "operationName": operation, "variables": variables });
+        let request = serde_json::from_value(request).map_err(|error| error.to_string())?;
+        match self.shared.engine.prepare(&request) {
+            Ok(prepared) => Ok((prepared.cost.requests, prepared.cost.nodes)),
+            Err(refusal) => Err(serde_json::to_string(&refusal).unwrap_or_default()),
+        }
     }
 
     /// Uses up points of the current window of `token`, so that `left` are left.

@@ -121,6 +121,12 @@ impl Budget {
         self.shared.accounts.len()
     }
 
+    /// How many turns there can be at once.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        let accounts = self.shared.accounts.iter();
+        accounts.map(|account| account.slots).sum()
+    }
+
     /// Waits for the right to send a request.
     ///
     /// # Errors

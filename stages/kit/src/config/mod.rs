@@ -213,7 +213,9 @@ impl Pipeline {
             100,
         )?;
         within("fetch.max_attempts", fetch.max_attempts.into(), 1, 100)?;
-        within("fetch.concurrency", fetch.concurrency.into(), 1, 64)?;
+        if let Some(concurrency) = fetch.concurrency {
+            within("fetch.concurrency", concurrency.into(), 1, 64)?;
+        }
         within("publish.batch", self.publish.batch.into(), 1, 10_000)?;
         within("publish.threads", self.publish.threads.into(), 1, 256)?;
         within(

@@ -282,8 +282,8 @@ pub struct FetchConfig {
     /// How long a query waits for more pull requests to share it.
     #[serde(deserialize_with = "duration")]
     pub batch_wait: Duration,
-    /// Documents worked on at once.
-    pub concurrency: u32,
+    /// Documents worked on at once; without it as many as may be under way with all tokens.
+    pub concurrency: Option<u32>,
     /// Queues that are worked on here. Without `bulk`, a job elsewhere is to do that: `fetch-pr --lane
     /// bulk --drain`.
     pub lanes: Vec<Lane>,
@@ -297,7 +297,7 @@ impl Default for FetchConfig {
             thread_comments: 10,
             max_attempts: 5,
             batch_wait: Duration::from_millis(200),
-            concurrency: 1,
+            concurrency: None,
             lanes: vec![Lane::Realtime, Lane::Bulk],
         }
     }

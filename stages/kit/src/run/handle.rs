@@ -12,6 +12,7 @@ use tracing::{Instrument as _, Span, error, info_span, warn};
 use super::Shared;
 use super::hold::{Held, InHand};
 use super::settle::settle;
+use super::unfinished::Notes;
 use crate::delivery::Delivery;
 use crate::metrics::Metric;
 use crate::objects::{self, FetchError};
@@ -21,34 +22,60 @@ use crate::outcome::{
 use crate::stage::{Input, Stage};
 use crate::trace::TraceContext;
 
-/// Deliveries, in multiples of `max_deliver`, after which a message that never had an outcome is
-/// set aside without being tried again. A restart costs each message in hand a delivery, so this is
-/// well above what retries reach.
-const NEVER_FINISHED: i64 = 4;
+/// What handles the batches of one input.
+pub(super) struct Work<S> {
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) input: Input,
+    pub(super) in_hand: InHand,
+    pub(super) notes: Notes,
+}
 
-/// Handles and settles a batch.
-pub(super) async fn process<S: Stage>(
-    shared: Arc<Shared<S>>,
-    input: Input,
-    in_hand: InHand,
-    batch: Vec<Held>,
-) {
-    let span = span_of::<S>(&batch);
-    let work = async {
+impl<S: Stage> Work<S> {
+    /// Handles and settles a batch, while nothing else is if it may end the process.
+    pub(super) async fn process(self, batch: Vec<Held>, alone: bool) {
+        let span = span_of::<S>(&batch);
+        let work = async {
+            if alone {
+                let _alone = self.shared.alone.write().await;
+                self.process_now(batch).await;
+            } else {
+                let _among_others = self.shared.alone.read().await;
+                self.process_now(batch).await;
+            }
+        };
+        work.instrument(span).await;
+    }
+
+    async fn process_now(&self, batch: Vec<Held>) {
+        let shared = &self.shared;
         let metrics = &shared.context.metrics;
         metrics.observe(Metric::BatchMessages, &[], batch.len() as f64);
         let mut decided = Vec::new();
         let mut open = Vec::new();
         for mut held in batch {
-            match refuse(&shared, &input, &mut held).await {
+            match refuse(shared, &self.input, &mut held).await {
                 Some(outcome) => decided.push((held, outcome)),
                 None => open.push(held),
             }
         }
-        decided.extend(handle(&shared, open).await);
-        settle(&shared, &input, &in_hand, decided).await;
-    };
-    work.instrument(span).await;
+        let begun = open.iter().map(|held| (&held.delivery, held.left_over));
+        self.notes.begin(begun).await;
+        decided.extend(handle(shared, open).await);
+        let noted = decided
+            .iter()
+            .filter(|(held, _)| self.notes.takes(&held.delivery));
+        let (again, done): (Vec<_>, Vec<_>) = noted
+            .map(|(held, outcome)| (held.delivery.clone(), outcome))
+            .partition(|(_, outcome)| matches!(outcome, Outcome::Retry { .. }));
+        let of = |noted: Vec<(Delivery, &Outcome)>| -> Vec<Delivery> {
+            noted.into_iter().map(|(delivery, _)| delivery).collect()
+        };
+        let (again, done) = (of(again), of(done));
+        // What is given back may be here again before it is settled.
+        self.notes.end(again.iter()).await;
+        settle(shared, &self.input, &self.in_hand, decided).await;
+        self.notes.end(done.iter()).await;
+    }
 }
 
 fn span_of<S: Stage>(batch: &[Held]) -> Span {
@@ -82,12 +109,13 @@ fn span_of<S: Stage>(batch: &[Held]) -> Span {
 /// The outcome of a message that the stage need not see; else its body is there.
 async fn refuse<S>(shared: &Shared<S>, input: &Input, held: &mut Held) -> Option<Outcome> {
     let delivery = &mut held.delivery;
-    if delivery.delivered > input.max_deliver.saturating_mul(NEVER_FINISHED) {
+    if held.left_over >= input.max_unfinished {
         return Some(Outcome::Park {
             code: CODE_NEVER_FINISHED.to_owned(),
             reason: format!(
-                "delivered {} times without any outcome: handling it may end the process",
-                delivery.delivered
+                "delivered {} times, and the process ended while it was being handled, {} times in a row \
+                 at least",
+                delivery.delivered, held.left_over
             ),
         });
     }

@@ -11,12 +11,14 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
 use super::hold::{Held, InHand};
+use super::unfinished::{Notes, SUSPECT};
 use super::{Shared, handle, source};
 use crate::stage::{Batch, Input, Stage};
 
 /// Runs one input until the stop, then finishes what is being handled.
 pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: CancellationToken) {
     let in_hand = InHand::new(&shared.bus);
+    let notes = Notes::new(&shared.bus, &input);
     let concurrency = input.concurrency.max(1);
     // Enough to fill the next batch while the others are handled.
     let room = input.batch.max_count.max(1).saturating_mul(concurrency + 1);
@@ -26,6 +28,7 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
         input: input.clone(),
         credits: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
         in_hand: in_hand.clone(),
+        notes: notes.clone(),
         messages: sender,
         stop: stop.clone(),
     };
@@ -53,8 +56,14 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
         while batches.len() < concurrency
             && let Some(batch) = queue.take(Instant::now())
         {
-            let (shared, input) = (Arc::clone(&shared), input.clone());
-            batches.spawn(handle::process(shared, input, in_hand.clone(), batch));
+            let apart = batch.iter().any(|held| queue.is_suspect(held));
+            let work = handle::Work {
+                shared: Arc::clone(&shared),
+                input: input.clone(),
+                in_hand: in_hand.clone(),
+                notes: notes.clone(),
+            };
+            batches.spawn(work.process(batch, apart));
         }
     }
 
@@ -83,6 +92,7 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
         );
         batches.shutdown().await;
     }
+    notes.interrupted().await;
     progress.abort();
     reader.abort();
     in_hand.give_all_back().await;
@@ -177,7 +187,7 @@ impl Queue {
 
     /// A message that comes again and again may be what ends the process: it is handled alone.
     fn is_suspect(&self, held: &Held) -> bool {
-        held.delivery.delivered > self.max_deliver
+        held.delivery.delivered > self.max_deliver || held.left_over >= SUSPECT
     }
 
     fn into_messages(self) -> VecDeque<Held> {

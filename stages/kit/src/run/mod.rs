@@ -1,7 +1,8 @@
 //! Running a stage: from the durable consumers through its handler to acknowledged results.
 //!
 //! One task an input reads ([`source`]), one collects batches and hands them out ([`input`]), and
-//! one a batch handles and settles it ([`handle`], [`settle`]).
+//! one a batch handles and settles it ([`handle`], [`settle`]). What the process may have died with is
+//! noted ([`unfinished`]) and handled while nothing else is.
 
 mod consumer;
 mod handle;
@@ -9,10 +10,12 @@ mod hold;
 mod input;
 mod settle;
 mod source;
+mod unfinished;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +52,8 @@ struct Shared<S> {
     stage: Arc<S>,
     bus: Bus,
     context: Context,
+    /// Shared by all that is handled, save for what may end the process: that is handled alone.
+    alone: RwLock<()>,
 }
 
 /// Runs a stage until `shutdown`, then finishes what is in hand.
@@ -69,6 +74,7 @@ pub async fn run<S: Stage>(
         stage,
         bus,
         context,
+        alone: RwLock::default(),
     });
     let inputs = shared.stage.inputs();
     for input in &inputs {

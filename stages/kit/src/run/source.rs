@@ -20,6 +20,7 @@ use tracing::{debug, info, warn};
 use super::Shared;
 use super::consumer::{self, When};
 use super::hold::{Held, InHand};
+use super::unfinished::Notes;
 use crate::bus::Bus;
 use crate::context::Subscribed;
 use crate::metrics::Metric;
@@ -39,6 +40,7 @@ pub(super) struct Reader<S> {
     /// Room: every message in hand takes one.
     pub(super) credits: Arc<Semaphore>,
     pub(super) in_hand: InHand,
+    pub(super) notes: Notes,
     pub(super) messages: mpsc::UnboundedSender<Held>,
     pub(super) stop: CancellationToken,
 }
@@ -97,11 +99,13 @@ impl<S: Stage> Reader<S> {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
-                message = source.next(&self.credits) => self.keep(message?, source.credit()),
+                message = source.next(&self.credits) => {
+                    self.keep(message?, source.credit()).await;
+                }
             }
         }
         for message in source.drain().await {
-            self.keep(message, source.credit());
+            self.keep(message, source.credit()).await;
         }
         Ok(())
     }
@@ -119,8 +123,8 @@ impl<S: Stage> Reader<S> {
     }
 
     /// Takes a message in hand and passes it on.
-    fn keep(&self, message: Message, credit: Option<OwnedSemaphorePermit>) {
-        let Some(held) = Held::new(&self.shared.bus, message, credit, &self.in_hand) else {
+    async fn keep(&self, message: Message, credit: Option<OwnedSemaphorePermit>) {
+        let Some(mut held) = Held::new(&self.shared.bus, message, credit, &self.in_hand) else {
             warn!(
                 durable = self.input.durable,
                 "ignoring a message that comes from no stream"
@@ -132,6 +136,7 @@ impl<S: Stage> Reader<S> {
                 .context
                 .metrics
                 .add(Metric::Redeliveries, &[], 1);
+            held.left_over = self.notes.left_over(&held.delivery).await;
         }
         // The receiver lives until this task has ended.
         let _ = self.messages.send(held);

@@ -15,6 +15,7 @@ use prmirror_proto::Quarantined;
 use prmirror_proto::envelope::HEADER_MESSAGE_ID;
 use prmirror_proto::subjects::STREAM_QUARANTINE;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{
@@ -88,6 +89,8 @@ pub async fn run_all(case: &impl Case) {
     poison_is_set_aside_with_its_identity(case).await;
     eprintln!("rule: panic is set aside and the stage goes on");
     panic_is_set_aside_and_the_stage_goes_on(case).await;
+    eprintln!("rule: what ends the process is set aside, and nothing else");
+    what_ends_the_process_is_set_aside(case).await;
     eprintln!("rule: retry comes after its delay");
     retry_comes_after_its_delay(case).await;
     eprintln!("rule: retries end, or never do");
@@ -430,6 +433,94 @@ pub async fn panic_is_set_aside_and_the_stage_goes_on<C: Case>(case: &C) {
     assert_eq!(id, Some(&fatal));
     world.settled(&input).await;
     assert!(running.setup.context.metrics.value(Metric::Panics, &[]) > 0);
+    running.stop().await.expect("a clean end");
+}
+
+/// A stage that, on one message, never comes to an end: the test ends its process then.
+struct Deadly<S> {
+    stage: S,
+    fatal: String,
+    begun: mpsc::UnboundedSender<()>,
+}
+
+impl<S: Stage> Deadly<S> {
+    /// Fewer deaths than by default, and sooner one after the other.
+    fn bounded(input: Input) -> Input {
+        Input {
+            ack_wait: ACK_WAIT / 2,
+            max_deliver: if input.max_deliver == i64::MAX {
+                i64::MAX
+            } else {
+                2
+            },
+            max_unfinished: 3,
+            ..input
+        }
+    }
+}
+
+impl<S: Stage> Stage for Deadly<S> {
+    const NAME: &'static str = S::NAME;
+
+    fn inputs(&self) -> Vec<Input> {
+        self.stage.inputs().into_iter().map(Self::bounded).collect()
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        if batch.iter().any(|delivery| delivery.id() == self.fatal) {
+            let _ = self.begun.send(());
+            std::future::pending::<()>().await;
+        }
+        self.stage.handle(batch).await
+    }
+}
+
+/// A message that ends the process each time is set aside in the end, also on an input that never gives
+/// up. What was in hand with it is not.
+pub async fn what_ends_the_process_is_set_aside<C: Case>(case: &C) {
+    let expected = reference(case, MESSAGES).await;
+    let world = World::new(case).await;
+    let input = world.input().await;
+    // Sample MESSAGES is the one that is in nobody's reference.
+    let fatal = case.sample(MESSAGES).message_id().to_owned();
+    world.send(0..MESSAGES / 2).await;
+    world.send(MESSAGES..MESSAGES + 1).await;
+    world.send(MESSAGES / 2..MESSAGES).await;
+    let mut deaths = 0;
+    let running = loop {
+        let (process, setup, stage) = world.build().await;
+        let (begun, mut died) = mpsc::unbounded_channel();
+        let stage = Deadly {
+            stage,
+            fatal: fatal.clone(),
+            begun,
+        };
+        let running = Running::start_in(process, setup, stage);
+        let set_aside = eventually("it is begun or set aside", || async {
+            let there = !stored(&world.bus, STREAM_QUARANTINE).await.is_empty();
+            there.then_some(())
+        });
+        tokio::select! {
+            Some(()) = died.recv() => {}
+            () = set_aside => break running,
+        }
+        deaths += 1;
+        running.crash().await;
+    };
+    let quarantined = one_quarantined(&world.bus).await;
+    assert_eq!(quarantined.code, "never-finished");
+    let id = quarantined.original_headers.get(HEADER_MESSAGE_ID);
+    assert_eq!(id, Some(&fatal));
+    let bound = Deadly::<C::Stage>::bounded(input.clone());
+    let unnoted = match bound.max_deliver {
+        i64::MAX => 1,
+        last => last,
+    };
+    assert_eq!(deaths, unnoted + i64::from(bound.max_unfinished));
+    world
+        .expect("the others' effects", &running, &expected)
+        .await;
+    world.settled(&input).await;
     running.stop().await.expect("a clean end");
 }
 

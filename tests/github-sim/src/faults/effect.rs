@@ -92,6 +92,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         Effect::DropConnection
         | Effect::Truncate
         | Effect::Delay { .. }
+        | Effect::Hold
         | Effect::ResourceLimits
         | Effect::PullRequestFailed
         | Effect::PullRequestNotFound
@@ -159,6 +160,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::DropConnection
         | Effect::Truncate
         | Effect::Delay { .. }
+        | Effect::Hold
         | Effect::RateLimited
         | Effect::SecondaryLimit { .. }
         | Effect::SomethingWentWrong => {}

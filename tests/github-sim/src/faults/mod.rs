@@ -8,11 +8,12 @@ mod effect;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 pub use broken::BrokenError;
 pub(crate) use effect::{apply, whole};
@@ -102,6 +103,8 @@ pub enum Effect {
         /// By how much, in wall time.
         milliseconds: u64,
     },
+    /// The answer does not come before all faults are removed. Goes together with other effects.
+    Hold,
     /// The primary rate limit, whatever is left.
     RateLimited,
     /// A secondary rate limit.
@@ -152,6 +155,7 @@ impl Effect {
             Self::DropConnection => "drop_connection",
             Self::Truncate => "truncate",
             Self::Delay { .. } => "delay",
+            Self::Hold => "hold",
             Self::RateLimited => "rate_limited",
             Self::SecondaryLimit { .. } => "secondary_limit",
             Self::ResourceLimits => "resource_limits",
@@ -221,15 +225,32 @@ pub(crate) struct Hit<'a> {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) delay: Duration,
+    /// Until when the answer is held back.
+    pub(crate) hold: Option<Hold>,
     /// The effect, and the pull request that it is for.
     pub(crate) effect: Option<(Effect, Option<u64>)>,
     /// Whether the effect is an answer of a recording.
     pub(crate) recorded: bool,
 }
 
+/// An answer that is held back.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Hold {
+    /// Pull requests asked for, as a whole or in part.
+    touched: Vec<u64>,
+    /// How often all faults had been removed by then.
+    cleared: u64,
+}
+
 /// The list of faults.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Inner>);
+pub struct Faults {
+    inner: Mutex<Inner>,
+    /// Moves when all faults are removed.
+    cleared: watch::Sender<u64>,
+    /// What every answer that is held back is about.
+    held: Mutex<BTreeMap<u64, Vec<u64>>>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -261,9 +282,33 @@ impl Faults {
         });
     }
 
-    /// Removes all faults and all broken answers that were not served.
+    /// Removes all faults and all broken answers that were not served. What is held back goes out.
     pub fn clear(&self) {
         self.with(|inner| *inner = Inner::default());
+        self.cleared.send_modify(|times| *times += 1);
+    }
+
+    /// The answers that are held back now: the pull requests that each is about, whole or in part.
+    pub fn held(&self) -> Vec<Vec<u64>> {
+        self.holds().values().cloned().collect()
+    }
+
+    fn holds(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u64>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds an answer back.
+    pub(crate) async fn hold(&self, hold: Hold) {
+        let mut cleared = self.cleared.subscribe();
+        let place = {
+            let mut holds = self.holds();
+            let place = holds.keys().next_back().map_or(0, |last| last + 1);
+            holds.insert(place, hold.touched);
+            place
+        };
+        // Also when the client goes away, which ends this.
+        let _over = Over(self, place);
+        let _ = cleared.wait_for(|times| *times != hold.cleared).await;
     }
 
     /// The faults in the list, each with how often it was served.
@@ -310,13 +355,18 @@ impl Faults {
                 }
             }
             for rule in &mut inner.rules {
-                let is_delay = matches!(rule.fault.effect, Effect::Delay { .. });
-                if (verdict.effect.is_some() && !is_delay) || !rule.hits(hit) {
+                let is_late = matches!(rule.fault.effect, Effect::Delay { .. } | Effect::Hold);
+                if (verdict.effect.is_some() && !is_late) || !rule.hits(hit) {
                     continue;
                 }
                 rule.served += 1;
                 if let Effect::Delay { milliseconds } = rule.fault.effect {
                     verdict.delay += Duration::from_millis(milliseconds);
+                } else if rule.fault.effect == Effect::Hold {
+                    verdict.hold = Some(Hold {
+                        touched: hit.touched.to_vec(),
+                        cleared: *self.cleared.borrow(),
+                    });
                 } else {
                     let target = rule.fault.number.or_else(|| hit.touched.first().copied());
                     verdict.effect = Some((rule.fault.effect.clone(), target));
@@ -327,7 +377,16 @@ impl Faults {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Takes an answer off the list of those that are held back.
+struct Over<'f>(&'f Faults, u64);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.holds().remove(&self.1);
     }
 }
 
@@ -356,6 +415,7 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
 
     fn hit<'a>(operation: &'a str, numbers: &'a [u64]) -> Hit<'a> {
@@ -430,6 +490,26 @@ mod tests {
         let verdict = faults.decide(&hit("A", &[7]));
         assert_eq!(verdict.delay, Duration::from_millis(5));
         assert_eq!(verdict.effect, Some((Effect::TimeOut, Some(7))));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_goes_out_when_the_faults_are_removed() {
+        let faults = Faults::default();
+        faults.add(Fault::new(Effect::Hold).times(2));
+        faults.add(Fault::new(Effect::TimeOut));
+        let verdict = faults.decide(&hit("A", &[7, 8]));
+        assert_eq!(verdict.effect, Some((Effect::TimeOut, Some(7))));
+        let held = faults.hold(verdict.hold.unwrap());
+        let mut held = std::pin::pin!(held);
+        assert!(futures::poll!(&mut held).is_pending());
+        assert_eq!(faults.held(), [[7, 8]]);
+        // One that was decided before, and is held back only now.
+        let late = faults.decide(&hit("A", &[9])).hold.unwrap();
+        faults.clear();
+        held.await;
+        faults.hold(late).await;
+        assert_eq!(faults.held(), [[0; 0]; 0]);
+        assert_eq!(faults.decide(&hit("A", &[7])), Verdict::default());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) async fn answer(
         tokio::task::spawn_blocking(move || handle(&shared, &headers, &body)).await
     };
     // Under way until the answer is sent: what a client that goes away no longer waits for is not.
-    let (reply, _under_way) = handled.unwrap_or_else(|error| {
+    let (mut reply, _under_way) = handled.unwrap_or_else(|error| {
         tracing::error!(%error, "answering a request failed");
         (
             Reply::message(500, "The simulator failed; see its log"),
@@ -37,6 +37,9 @@ pub(super) async fn answer(
     });
     if !reply.delay.is_zero() {
         tokio::time::sleep(reply.delay).await;
+    }
+    if let Some(hold) = reply.hold.take() {
+        shared.faults.hold(hold).await;
     }
     reply.into_response(accept_encoding.as_ref())
 }
@@ -191,6 +194,7 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
         }
     };
     reply.delay = verdict.delay;
+    reply.hold = verdict.hold;
     reply.transport = match verdict.effect {
         Some((Effect::DropConnection, _)) => Transport::Broken,
         Some((Effect::Truncate, _)) => Transport::Half,
@@ -222,6 +226,9 @@ fn heed(shared: &Shared, token: &str, verdict: &Verdict, now: Timestamp) {
 fn count(shared: &Shared, verdict: &Verdict) {
     if !verdict.delay.is_zero() {
         shared.stats.fault("delay");
+    }
+    if verdict.hold.is_some() {
+        shared.stats.fault("hold");
     }
     if let Some((effect, number)) = &verdict.effect {
         let kind = if verdict.recorded {

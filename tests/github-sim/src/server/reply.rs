@@ -13,6 +13,7 @@ use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::faults::Hold;
 use crate::random::hash;
 
 /// How much of a body arrives.
@@ -36,6 +37,7 @@ pub(super) struct Reply {
     pub(super) body: Vec<u8>,
     pub(super) transport: Transport,
     pub(super) delay: Duration,
+    pub(super) hold: Option<Hold>,
 }
 
 impl Reply {
@@ -47,6 +49,7 @@ impl Reply {
             body: Vec::new(),
             transport: Transport::Whole,
             delay: Duration::ZERO,
+            hold: None,
         }
     }
 

@@ -1,0 +1,212 @@
+//! What is put off is not lost, not forgotten, and not asked for in vain.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::{NAME, OWNER, World, client, config, delivery, fetched, pause, told};
+use fetch_pr::FetchPr;
+use github_sim::{Config, Effect, Fault};
+use prmirror_kit::config::FetchConfig;
+use prmirror_kit::testing::{NatsServer, eventually};
+use prmirror_kit::{Bus, Stage as _};
+use prmirror_proto::RepositoryName;
+use prmirror_proto::messages::Lane;
+use prmirror_proto::state::{Parked, Stubborn};
+use prmirror_proto::subjects::{BUCKET_STUBBORN, parked_key, stubborn_key};
+use serde_json::json;
+
+fn repository() -> RepositoryName {
+    RepositoryName::new(OWNER, NAME).unwrap()
+}
+
+/// Another process that works on the same streams.
+fn process(world: &World, bus: &Bus, config: FetchConfig) -> FetchPr {
+    let client = client(&world.sim, Duration::from_secs(20), world.sim.token());
+    FetchPr::on(bus, client, config, vec![Lane::Realtime, Lane::Bulk])
+}
+
+async fn stubborn(bus: &Bus, number: u64) -> Option<Stubborn> {
+    let kv = bus.kv(BUCKET_STUBBORN).await.unwrap();
+    let key = stubborn_key(&repository(), number);
+    kv.get(&key).await.unwrap().map(|entry| entry.value)
+}
+
+async fn parked(bus: &Bus) -> Option<Parked> {
+    let kv = bus.kv(BUCKET_STUBBORN).await.unwrap();
+    let entry = kv.get(&parked_key(&repository())).await.unwrap();
+    entry.map(|entry| entry.value)
+}
+
+/// A limit that is met while further pages are read costs none of those that came before.
+#[tokio::test]
+async fn a_half_read_pull_request_goes_on_where_it_stopped() {
+    let world = World::new();
+    let comments: Vec<_> = (0..90).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    let limit = Effect::SecondaryLimit {
+        status: 403,
+        retry_after: Some(1),
+    };
+    world.sim.faults().add(Fault {
+        every: Some(2),
+        ..Fault::new(limit).times(1)
+    });
+    pause(&world.fetch(&[2]).await[0]);
+    let outcomes = eventually("the pause is over", || async {
+        let outcomes = world.fetch(&[2]).await;
+        (outcomes == [fetched(2)]).then_some(outcomes)
+    })
+    .await;
+    assert_eq!(outcomes, [fetched(2)]);
+    let stats = world.sim.stats();
+    assert_eq!(stats.detail_requests, BTreeMap::from([(2, 1)]));
+    assert_eq!(stats.requests, 3, "the whole, a refusal, the rest");
+}
+
+/// What a newer request wants to know, pages of before do not tell.
+#[tokio::test]
+async fn a_newer_request_begins_anew() {
+    let world = World::new();
+    let comments: Vec<_> = (0..90).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    let limit = Effect::SecondaryLimit {
+        status: 403,
+        retry_after: Some(1),
+    };
+    world.sim.faults().add(Fault {
+        every: Some(2),
+        ..Fault::new(limit).times(1)
+    });
+    pause(&world.fetch(&[2]).await[0]);
+    let mut newer = world.request(2);
+    newer.basis = "seen:1".to_owned();
+    eventually("the pause is over", || async {
+        let outcomes = world.handle(&[newer.clone()]).await;
+        (outcomes == [fetched(2)]).then_some(())
+    })
+    .await;
+    assert_eq!(world.sim.stats().detail_requests[&2], 2);
+}
+
+/// A restart forgets no failure, and another process knows of it.
+#[tokio::test]
+async fn failures_are_kept_until_it_comes_or_is_set_aside() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let request = [delivery(&world.request(3))];
+    world
+        .sim
+        .faults()
+        .add(Fault::new(Effect::TimeOut).number(3));
+    for attempt in 1..=2 {
+        let stage = process(&world, &bus, config());
+        pause(&told(stage.handle(&request).await)[0]);
+        let known = stubborn(&bus, 3).await.unwrap();
+        assert_eq!(
+            (known.attempts, known.code.as_str()),
+            (attempt, "github-server")
+        );
+        assert!(known.next_attempt > Some(known.since), "{known:?}");
+        assert!(known.last_error.contains("502"), "{known:?}");
+    }
+    // The third failure makes it stubborn, and then its header comes.
+    pause(&told(process(&world, &bus, config()).handle(&request).await)[0]);
+    assert_eq!(stubborn(&bus, 3).await.unwrap().attempts, 3);
+    world.sim.faults().clear();
+    let stage = process(&world, &bus, config());
+    assert_eq!(told(stage.handle(&request).await), [fetched(3)]);
+    assert_eq!(stubborn(&bus, 3).await, None);
+}
+
+/// An answer that says that the token may not see what was asked for.
+fn forbidden() -> Effect {
+    let said = json!({
+        "data": null,
+        "errors": [{
+            "type": "FORBIDDEN",
+            "message": "Resource protected by organization SAML enforcement.",
+        }],
+    });
+    Effect::Replace {
+        status: 200,
+        headers: BTreeMap::new(),
+        body: said.to_string(),
+    }
+}
+
+/// Nothing of it is set aside, and nothing is asked in vain.
+#[tokio::test]
+async fn a_forbidden_repository_is_parked_with_a_reason() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let requests = [1, 2, 3].map(|number| delivery(&world.request(number)));
+    world.sim.faults().add(Fault::new(forbidden()));
+    let stage = process(&world, &bus, config());
+    let minute = Duration::from_secs(60);
+    for told in told(stage.handle(&requests[..2]).await) {
+        assert!(pause(&told) >= minute, "{told:?}");
+    }
+    assert_eq!(
+        world.sim.stats().requests,
+        2,
+        "what was wanted, and an easy question"
+    );
+    let known = parked(&bus).await.unwrap();
+    assert_eq!((known.times, known.code.as_str()), (1, "github-forbidden"));
+    assert!(known.reason.contains("SAML"), "{known:?}");
+    assert!(known.until > known.since);
+    for told in told(stage.handle(&requests).await) {
+        assert!(pause(&told) > minute / 2, "{told:?}");
+    }
+    assert_eq!(world.sim.stats().requests, 2, "nobody was asked");
+
+    // The token is allowed to, and the process started anew.
+    world.sim.faults().clear();
+    let stage = process(&world, &bus, config());
+    let outcomes = told(stage.handle(&requests).await);
+    assert_eq!(outcomes, [fetched(1), fetched(2), fetched(3)]);
+    assert_eq!(parked(&bus).await, None);
+}
+
+/// One that the token may not see keeps the others from nothing.
+#[tokio::test]
+async fn a_forbidden_pull_request_is_set_aside_alone() {
+    let world = World::new();
+    world.sim.faults().add(Fault::new(forbidden()).number(3));
+    let outcomes = world.fetch(&[1, 2, 3, 4]).await;
+    let park = common::Told::Park("github-forbidden".to_owned());
+    assert_eq!(outcomes, [fetched(1), fetched(2), park, fetched(4)]);
+}
+
+/// While nothing is answered, one document after a pause is all that is tried.
+#[tokio::test]
+async fn an_outage_is_waited_out() {
+    let github = Config::empty(OWNER, NAME);
+    let world = World::with(config(), github, Duration::from_secs(20));
+    world
+        .sim
+        .faults()
+        .add(Fault::new(Effect::Html { status: 503 }));
+    let outcomes = eventually("it is taken for an outage", || async {
+        let before = world.sim.stats().requests;
+        let outcomes = world.fetch(&[1, 2, 3, 4, 5, 6]).await;
+        (world.sim.stats().requests == before).then_some(outcomes)
+    })
+    .await;
+    for told in &outcomes {
+        assert!(pause(told) > Duration::ZERO);
+    }
+    world.sim.faults().clear();
+    eventually("it is over", || async {
+        let outcomes = world.fetch(&[1, 2]).await;
+        (outcomes == [fetched(1), fetched(2)]).then_some(())
+    })
+    .await;
+}
