@@ -11,10 +11,10 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test bench-cost fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-webhooks fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 bootstrap: ## fetch nats-server and libduckdb.so into .tools/, pinned and checked
 	@bootstrap/bootstrap
@@ -31,6 +31,10 @@ test: bootstrap-tests fmt-check lint doc build-tests doctest nextest ## every ch
 # are those of the whole workspace, and nothing is built twice.
 bench-cost: build ## count what mirroring costs: points, requests, seconds; a table in Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin cost -- $(COST)
+
+# WEBHOOKS="--rate 500 --seconds 20" sends less.
+bench-webhooks: build ## send 1,000 webhooks a second for a minute to a receiver; a table in Markdown
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin webhooks -- $(WEBHOOKS)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -6,6 +6,7 @@
 //!   [`Client::pull_requests`] asks on until every list is at its end.
 //! - [`Client::key_data`] reads a page of key data; [`Client::pull_requests_of_commit`] finds whose head
 //!   a commit is.
+//! - [`Client::hook`] reads which webhook deliveries of an App failed, and has them sent again.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -25,6 +26,7 @@ mod convert;
 mod credential;
 mod documents;
 mod error;
+mod hook;
 mod key_data;
 mod pull_requests;
 mod token;
@@ -39,6 +41,7 @@ pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
 pub use convert::{Converted, Fault, key_data_of, pull_request_of};
 pub use credential::Credential;
 pub use error::{Class, Error};
+pub use hook::{Attempt, Attempts, Hook};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
 pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
 pub use token::Token;
