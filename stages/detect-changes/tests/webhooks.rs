@@ -19,14 +19,16 @@ const NOWHERE: &str = "ffffffffffffffffffffffffffffffffffffffff";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_on_one_commit_costs_a_fetch_or_two() {
-    let world = World::new(1).await;
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.quiet = Duration::from_secs(2);
+    world.pipeline.webhooks.max_delay = Duration::from_secs(20);
     let process = world.start().await;
-    let head = world.head(1);
+    let (head, address) = (world.head(1), process.address);
     let posts = (0..120).map(|n| {
         let action = if n % 2 == 0 { "created" } else { "completed" };
         Post::delivery("check_run", &format!("d-{n}"), &check(action, &head))
     });
-    let sent = posts.map(|post| async move { post.send(process.address).await.0 });
+    let sent = posts.map(|post| async move { post.send(address).await.0 });
     let statuses = futures::future::join_all(sent).await;
     assert!(statuses.iter().all(|status| *status == 202), "{statuses:?}");
     world.settled().await;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 
 use crate::backfill::{self, BackfillCommand};
+use crate::refresh::{self, RefreshArgs};
 use crate::{doctor, folder, query, up};
 
 /// Everything is as it should be.
@@ -72,6 +73,8 @@ enum Command {
     /// Start, pause and look at the walks over whole repositories
     #[command(subcommand)]
     Backfill(BackfillCommand),
+    /// Fetch one pull request, or every open one, now
+    Refresh(RefreshArgs),
     /// Ask the running mirror one SQL query that only reads
     Sql {
         #[command(flatten)]
@@ -184,6 +187,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Status { place, json } => query::status(&place, json).await,
             Command::Reconcile { place, json } => query::reconcile(&place, json).await,
             Command::Backfill(command) => backfill::backfill(command).await,
+            Command::Refresh(args) => refresh::refresh(args).await,
             Command::Sql {
                 place,
                 sql,

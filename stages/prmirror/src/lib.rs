@@ -6,6 +6,7 @@ mod backfill;
 mod doctor;
 mod folder;
 mod query;
+mod refresh;
 mod summary;
 mod up;
 
