@@ -11,7 +11,7 @@ UP ?= $(shell bootstrap/configured pipeline.toml && echo "--config pipeline.toml
 .DEFAULT_GOAL := help
 # The steps of `test` are in the order in which they fail fastest; cargo itself uses all cores.
 .NOTPARALLEL:
-.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness bench-reconcile bench-replay fmt fmt-check lint doc build-tests doctest nextest clean
+.PHONY: help bootstrap bootstrap-tests run build test bench-cost bench-freshness bench-reconcile bench-replay bench-webhooks fmt fmt-check lint doc build-tests doctest nextest clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,10 @@ bench-reconcile: bootstrap ## time reconciliation over a million pull requests, 
 # binaries.
 bench-replay: build ## measure a replay of the recorded answers, and DuckDB's read_json of the same; Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin bench-replay -- $(REPLAY)
+
+# WEBHOOKS="--rate 500 --seconds 20" sends less.
+bench-webhooks: build ## send 1,000 webhooks a second for a minute to a receiver; a table in Markdown
+	@$(CARGO) run --quiet --profile $(PROFILE) --bin webhooks -- $(WEBHOOKS)
 
 fmt: ## format the code
 	$(CARGO) fmt --all

@@ -1,6 +1,6 @@
 //! The `detect-changes` binary.
 
-use detect_changes::webhook::Receiver;
+use detect_changes::webhook::{self, Limits, Receiver};
 use detect_changes::{DetectChanges, Refresher};
 use prmirror_kit::Setup;
 
@@ -11,8 +11,9 @@ fn main() -> std::process::ExitCode {
             let client = prmirror_github::connect(&setup, "detect-changes")?;
             let refresher = Refresher::new(&setup, client.clone());
             // First: what cannot be set up should be told before anything else is done.
-            Receiver::start(&setup, &refresher).await?;
+            Receiver::start(&setup, &refresher, Limits::default()).await?;
             setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
+            webhook::recover_deliveries(&setup, &client).await?;
             let heads = detect_changes::watch(&setup, &client).await?;
             anyhow::Ok(DetectChanges::open(&setup, client, heads).await?)
         },

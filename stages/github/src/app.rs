@@ -66,6 +66,12 @@ impl App {
         })
     }
 
+    /// Its id, or client id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The public half of the key: an `RSAPublicKey` of PKCS#1, in DER.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
@@ -93,6 +99,63 @@ impl App {
             "{signed}.{}",
             BASE64_URL_SAFE_NO_PAD.encode(signature)
         ))
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        rest: &Rest<'_>,
+        method: Method,
+        path: &str,
+    ) -> Result<T, Error> {
+        let (_, body) = self.exchange(rest, method, path).await?;
+        serde_json::from_slice(&body).map_err(|error| Error::Shape(format!("{path}: {error}")))
+    }
+
+    /// Asks as the App itself, and returns what GitHub says when it says yes.
+    pub(crate) async fn exchange(
+        &self,
+        rest: &Rest<'_>,
+        method: Method,
+        path: &str,
+    ) -> Result<(HeaderMap, Vec<u8>), Error> {
+        // A second time when the first has told that our clock is wrong.
+        let mut first = true;
+        loop {
+            let before = (rest.now)();
+            let (status, headers, body) = self.send(rest, method.clone(), path).await?;
+            (rest.clock_told)(answer::date(&headers));
+            if status.is_success() {
+                return Ok((headers, body));
+            }
+            let moved = (rest.now)().duration_since(before).abs() > SignedDuration::from_secs(30);
+            if status == StatusCode::UNAUTHORIZED && first && moved {
+                first = false;
+                continue;
+            }
+            return Err(answer::refused(status, &headers, &body));
+        }
+    }
+
+    async fn send(
+        &self,
+        rest: &Rest<'_>,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), Error> {
+        let failed = |error: reqwest::Error| Error::Transport(error.without_url().to_string());
+        let claim = self.claim((rest.now)())?;
+        let response = rest
+            .http
+            .request(method, format!("{}{path}", rest.url))
+            .timeout(Duration::from_secs(20))
+            .bearer_auth(claim)
+            .header(ACCEPT, "application/vnd.github+json")
+            .send()
+            .await
+            .map_err(failed)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(failed)?;
+        Ok((status, headers, body.to_vec()))
     }
 }
 
@@ -169,6 +232,10 @@ impl Installation {
         }
     }
 
+    pub(crate) const fn app(&self) -> &App {
+        &self.app
+    }
+
     pub(crate) fn fingerprint(&self) -> String {
         let mut name = digest::of_value(&("app", &self.app.id, self.id));
         name.truncate(8);
@@ -211,7 +278,7 @@ impl Installation {
         };
         held.id = Some(id);
         let path = format!("/app/installations/{id}/access_tokens");
-        let answer: AccessToken = self.ask(rest, Method::POST, &path).await?;
+        let answer: AccessToken = self.app.ask(rest, Method::POST, &path).await?;
         let token = Token::new(&answer.token)
             .ok_or_else(|| Error::Shape("an installation's token is none".to_owned()))?;
         let life = answer.expires_at.duration_since((rest.now)());
@@ -228,7 +295,10 @@ impl Installation {
     }
 
     async fn only_one(&self, rest: &Rest<'_>) -> Result<u64, Error> {
-        let list: Vec<Listed> = self.ask(rest, Method::GET, "/app/installations").await?;
+        let list: Vec<Listed> = self
+            .app
+            .ask(rest, Method::GET, "/app/installations")
+            .await?;
         match list.as_slice() {
             [only] => Ok(only.id),
             [] => Err(unauthorized("the App is installed nowhere")),
@@ -241,53 +311,6 @@ impl Installation {
                 )))
             }
         }
-    }
-
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        rest: &Rest<'_>,
-        method: Method,
-        path: &str,
-    ) -> Result<T, Error> {
-        // A second time when the first has told that our clock is wrong.
-        let mut first = true;
-        loop {
-            let before = (rest.now)();
-            let (status, headers, body) = self.send(rest, method.clone(), path).await?;
-            (rest.clock_told)(answer::date(&headers));
-            if status.is_success() {
-                return serde_json::from_slice(&body)
-                    .map_err(|error| Error::Shape(format!("{path}: {error}")));
-            }
-            let moved = (rest.now)().duration_since(before).abs() > SignedDuration::from_secs(30);
-            if status == StatusCode::UNAUTHORIZED && first && moved {
-                first = false;
-                continue;
-            }
-            return Err(answer::refused(status, &headers, &body));
-        }
-    }
-
-    async fn send(
-        &self,
-        rest: &Rest<'_>,
-        method: Method,
-        path: &str,
-    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), Error> {
-        let failed = |error: reqwest::Error| Error::Transport(error.without_url().to_string());
-        let claim = self.app.claim((rest.now)())?;
-        let response = rest
-            .http
-            .request(method, format!("{}{path}", rest.url))
-            .timeout(Duration::from_secs(20))
-            .bearer_auth(claim)
-            .header(ACCEPT, "application/vnd.github+json")
-            .send()
-            .await
-            .map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(failed)?;
-        Ok((status, headers, body.to_vec()))
     }
 }
 

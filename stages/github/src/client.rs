@@ -11,11 +11,12 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Answer};
-use crate::app::Rest;
+use crate::app::{App, Rest};
 use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency, chance};
 use crate::credential::Credential;
 use crate::documents;
 use crate::error::{Class, Error};
+use crate::hook::Hook;
 use crate::token::Token;
 
 /// GitHub does not accept a token: others are asked for so long before it is tried again.
@@ -159,6 +160,8 @@ struct Inner {
     timeout: Duration,
     stage: &'static str,
     budget: Budget,
+    /// The App, when one of the credentials is an installation of one.
+    app: Option<App>,
     costs: mpsc::UnboundedSender<ApiCost>,
 }
 
@@ -233,6 +236,13 @@ impl Client {
             requests_per_minute: access.requests_per_minute,
             window: access.window,
         };
+        let app = access
+            .credentials
+            .iter()
+            .find_map(|credential| match credential {
+                Credential::Installation(installation) => Some(installation.app().clone()),
+                Credential::Token(_) => None,
+            });
         let accounts = access.credentials.into_iter().map(|credential| {
             let store = match &access.bus {
                 Some(bus) => Store::Shared(Box::new(bus.clone()), Box::default()),
@@ -250,6 +260,7 @@ impl Client {
                 timeout: access.timeout,
                 stage: access.stage,
                 budget,
+                app,
                 costs,
             }),
         };
@@ -260,6 +271,14 @@ impl Client {
     #[must_use]
     pub fn most_in_flight(&self) -> usize {
         self.inner.budget.most_in_flight()
+    }
+
+    /// The webhook of the App that is asked with, if there is one.
+    #[must_use]
+    pub fn hook(&self) -> Option<Hook> {
+        let inner = &self.inner;
+        let app = inner.app.clone()?;
+        Some(Hook::new(app, inner.http.clone(), inner.rest_url.clone()))
     }
 
     /// Sends one operation when it is its turn.

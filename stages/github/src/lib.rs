@@ -9,6 +9,7 @@
 //!   about pull requests that are known; [`Client::probe`] asks many repositories for their newest change;
 //!   [`Client::pull_requests_of_commit`] finds whose head a commit is.
 //! - [`Client::question`] sends a document of somebody else, to look on another path than the mirror's.
+//! - [`Client::hook`] reads which webhook deliveries of an App failed, and has them sent again.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -29,6 +30,7 @@ mod cost;
 mod credential;
 mod documents;
 mod error;
+mod hook;
 mod key_data;
 mod look;
 mod probe;
@@ -47,6 +49,7 @@ pub use convert::{Converted, Fault, key_data_of, pull_request_of};
 pub use cost::{Cost, CostError, NODE_LIMIT, cost};
 pub use credential::Credential;
 pub use error::{Class, Error};
+pub use hook::{Attempt, Attempts, Hook};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
 pub use look::{KEY_DATA_PAGE, Look, LookAt, NODES, Seen};
 pub use probe::{PROBED_AT_ONCE, Probed};

@@ -10,6 +10,7 @@ use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
 use crate::backfill::{self, BackfillCommand};
 use crate::explain::{self, ExplainArgs};
 use crate::quarantine::{self, QuarantineCommand};
+use crate::refresh::{self, RefreshArgs};
 use crate::replay::{self, ReplayArgs};
 use crate::topology::{self, TopologyArgs};
 use crate::verify::{self, VerifyArgs};
@@ -88,6 +89,8 @@ enum Command {
     Backfill(BackfillCommand),
     /// Make the tables again from GitHub's answers, beside the live ones, and take them in their place
     Replay(ReplayArgs),
+    /// Fetch one pull request, or every open one, now
+    Refresh(RefreshArgs),
     /// Ask the running mirror one SQL query that only reads
     Sql {
         #[command(flatten)]
@@ -205,6 +208,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Topology(args) => topology::topology(args).await,
             Command::Backfill(command) => backfill::backfill(command).await,
             Command::Replay(args) => replay::replay(args).await,
+            Command::Refresh(args) => refresh::refresh(args).await,
             Command::Sql {
                 place,
                 sql,

@@ -10,6 +10,7 @@ mod folder;
 mod pages;
 mod quarantine;
 mod query;
+mod refresh;
 mod replay;
 mod summary;
 mod topology;

@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
 /// How long an answer counts: a pull request may come a little later than its checks.
-const FRESH: Duration = Duration::from_secs(60);
+const FRESH: Duration = Duration::from_secs(120);
 
 /// Commits that are remembered.
 const REMEMBERED: usize = 10_000;

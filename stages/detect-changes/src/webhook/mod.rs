@@ -4,13 +4,14 @@
 //! answered; a repetition is refused by the broker in the same step. What a delivery means is found
 //! out afterwards, by [`Webhooks`], which reads that stream: which pull requests may have changed
 //! ([`signs`]), by their number, their head ([`heads`], [`lookup`]) or what the tables know of them
-//! ([`tables`]). Many signs about one pull request become one request ([`coalesce`]).
+//! ([`tables`]). What could not be delivered is asked for again ([`recover_deliveries`]). Many signs about one pull request become one request ([`coalesce`]).
 
 mod coalesce;
 mod heads;
 mod lookup;
 mod payload;
 mod receiver;
+mod recover;
 mod server;
 mod signature;
 mod signs;
@@ -18,6 +19,7 @@ mod tables;
 mod webhooks;
 
 pub use heads::Heads;
-pub use receiver::{Receiver, ReceiverError};
+pub use receiver::{Limits, Receiver, ReceiverError};
+pub use recover::recover_deliveries;
 pub use signature::{SecretError, Secrets};
 pub use webhooks::Webhooks;

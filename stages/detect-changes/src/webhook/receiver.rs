@@ -29,23 +29,41 @@ use super::signature::{SecretError, Secrets};
 use super::signs;
 use crate::refresh::{self, Refresher};
 
-/// The largest payload that GitHub sends: 25 MB.
-const LARGEST: usize = 25 << 20;
-
-/// Bytes of payloads in hand at once. Beyond it the sender is told to come again.
-const IN_HAND: usize = 64 << 20;
-
 /// What a delivery is taken to need beside its payload, so that many small ones have a bound, too.
 const OVERHEAD: usize = 16 << 10;
 
-/// How long a payload may take to come: GitHub gives up after as long.
-const READ: Duration = Duration::from_secs(10);
-
-/// How long the broker may take. GitHub has then waited for less than its ten seconds.
-const STORE: Duration = Duration::from_secs(6);
-
 /// From this size on a payload is checked and packed where nobody else waits.
 const LARGE: usize = 1 << 20;
+
+/// How much is taken, and how long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a payload: GitHub sends up to 25 MB.
+    pub largest: usize,
+    /// Bytes of payloads in hand at once. Beyond it the sender is told to come again.
+    pub in_hand: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// How long the header of a request may take, and a connection may be idle.
+    pub header: Duration,
+    /// How long a payload may take: GitHub gives up after ten seconds.
+    pub read: Duration,
+    /// How long the broker may take.
+    pub store: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            largest: 25 << 20,
+            in_hand: 64 << 20,
+            connections: 1_024,
+            header: Duration::from_secs(20),
+            read: Duration::from_secs(10),
+            store: Duration::from_secs(6),
+        }
+    }
+}
 
 /// Why nothing is received.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +92,7 @@ struct Inner {
     metrics: Metrics,
     secrets: Secrets,
     room: Arc<Semaphore>,
+    limits: Limits,
 }
 
 impl Receiver {
@@ -85,12 +104,13 @@ impl Receiver {
     pub async fn start(
         setup: &Setup,
         refresher: &Refresher,
+        limits: Limits,
     ) -> Result<Option<SocketAddr>, ReceiverError> {
         let config = &setup.pipeline.webhooks;
         let Some(address) = config.listen else {
             return Ok(None);
         };
-        let receiver = Self::new(setup, Secrets::from_config(config)?);
+        let receiver = Self::new(setup, Secrets::from_config(config)?, limits);
         let token = std::env::var(&config.refresh_token_env).unwrap_or_default();
         let requests = refresh::routes(refresher.clone(), &token);
         let routes = receiver.routes(&config.path).merge(requests);
@@ -98,25 +118,20 @@ impl Receiver {
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, path = config.path, "taking webhook deliveries");
-        let serving = server::serve(
-            listener,
-            routes,
-            setup.context.metrics.clone(),
-            setup.shutdown.clone(),
-        );
+        let (metrics, shutdown) = (setup.context.metrics.clone(), setup.shutdown.clone());
+        let serving = server::serve(listener, routes, limits, metrics, shutdown);
         setup.spawn("webhooks", serving);
         Ok(Some(address))
     }
 
-    /// A receiver of what is signed with one of these secrets.
-    #[must_use]
-    pub fn new(setup: &Setup, secrets: Secrets) -> Self {
+    fn new(setup: &Setup, secrets: Secrets, limits: Limits) -> Self {
         Self {
             inner: Arc::new(Inner {
                 bus: setup.bus.clone(),
                 metrics: setup.context.metrics.clone(),
                 secrets,
-                room: Arc::new(Semaphore::new(IN_HAND)),
+                room: Arc::new(Semaphore::new(limits.in_hand)),
+                limits,
             }),
         }
     }
@@ -171,9 +186,9 @@ enum Refusal {
     Delivery,
     #[error("Content-Type must be application/json or application/x-www-form-urlencoded")]
     ContentType,
-    #[error("the payload is larger than 25 MB")]
+    #[error("the payload is larger than GitHub's 25 MB")]
     TooLarge,
-    #[error("the payload did not come within {READ:?}")]
+    #[error("the payload did not come in time")]
     TooSlow,
     #[error("the payload broke off")]
     BrokenOff,
@@ -270,7 +285,7 @@ impl Inner {
         let form = form(headers).ok_or(Refusal::ContentType)?;
         let length = text(headers, header::CONTENT_LENGTH.as_str());
         let length = length.and_then(|length| length.parse::<u64>().ok());
-        if length.is_some_and(|length| length > LARGEST as u64) {
+        if length.is_some_and(|length| length > self.limits.largest as u64) {
             return Err(Refusal::TooLarge);
         }
         let (body, _room) = self.read(body).await?;
@@ -289,7 +304,7 @@ impl Inner {
         if self.bus.client().connection_state() != Connection::Connected {
             return Err(Refusal::Unstored(None));
         }
-        match timeout(STORE, self.bus.publish_first(outgoing)).await {
+        match timeout(self.limits.store, self.bus.publish_first(outgoing)).await {
             Ok(Ok(true)) => Ok(Accepted::Stored),
             Ok(Ok(false)) => Ok(Accepted::Known),
             Ok(Err(error)) => Err(Refusal::Unstored(Some(error))),
@@ -299,7 +314,7 @@ impl Inner {
 
     /// Reads the payload, as much as there is room for.
     async fn read(&self, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
-        let deadline = Instant::now() + READ;
+        let deadline = Instant::now() + self.limits.read;
         let mut room = self.room(OVERHEAD)?;
         let mut read = BytesMut::new();
         let mut chunks = body.into_data_stream();
@@ -309,7 +324,7 @@ impl Inner {
                 return Ok((read.freeze(), room));
             };
             let chunk = chunk.map_err(|_| Refusal::BrokenOff)?;
-            if read.len() + chunk.len() > LARGEST {
+            if read.len() + chunk.len() > self.limits.largest {
                 return Err(Refusal::TooLarge);
             }
             room.merge(self.room(chunk.len())?);

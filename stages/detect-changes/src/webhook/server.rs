@@ -14,11 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-/// Connections at once.
-const CONNECTIONS: usize = 1_024;
-
-/// How long the header of a request may take, and a connection may be idle.
-const HEADER: Duration = Duration::from_secs(20);
+use super::receiver::Limits;
 
 /// How long what is under way may take when the process is to end: GitHub does not wait for longer.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -27,10 +23,11 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(super) async fn serve(
     listener: TcpListener,
     routes: Router,
+    limits: Limits,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), Infallible> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -53,7 +50,7 @@ pub(super) async fn serve(
         };
         let (routes, shutdown) = (routes.clone(), shutdown.clone());
         connections.spawn(async move {
-            connection(stream, routes, shutdown).await;
+            connection(stream, routes, limits.header, shutdown).await;
             drop(permit);
         });
     }
@@ -67,12 +64,17 @@ pub(super) async fn serve(
     Ok(())
 }
 
-async fn connection(stream: TcpStream, routes: Router, shutdown: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    routes: Router,
+    header: Duration,
+    shutdown: CancellationToken,
+) {
     // Answers are short and wanted at once; without it they are only later.
     let _ = stream.set_nodelay(true);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER)
+        .header_read_timeout(header)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {

@@ -29,7 +29,7 @@ async fn known(
     let limit = limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
     let sql = format!(
         "SELECT number, state = 'OPEN' FROM pull_requests
-         WHERE repository = {} AND {condition}
+         WHERE repository = {} AND gone_at IS NULL AND {condition}
          ORDER BY updated_at DESC, number DESC{limit}",
         quoted(&repository.to_string())
     );

@@ -85,15 +85,15 @@ impl Webhooks {
     pub(crate) fn input() -> Input {
         Input {
             batch: Batch {
-                max_count: 128,
-                max_wait: Duration::from_millis(50),
+                max_count: 256,
+                max_wait: Duration::from_millis(100),
                 ..Batch::default()
             },
-            concurrency: 256,
+            concurrency: 64,
             ack_wait: Duration::from_secs(60),
             // With pauses of up to a minute: longer than anything is waited for.
             max_deliver: 200,
-            max_ack_pending: 50_000,
+            max_ack_pending: 40_000,
             ..Input::new(STREAM_WEBHOOKS, "detect-changes-webhooks", "pr.webhooks.>")
         }
     }
