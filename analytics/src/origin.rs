@@ -73,7 +73,7 @@ mod tests {
             .connection
             .prepare(
                 "SELECT table_name || '.' || column_name FROM duckdb_columns()
-                 JOIN duckdb_tables() USING (table_oid) WHERE NOT duckdb_tables.internal",
+                 WHERE NOT internal AND table_oid IN (SELECT table_oid FROM duckdb_tables())",
             )
             .unwrap();
         let columns = statement.query_map([], |row| row.get(0)).unwrap();

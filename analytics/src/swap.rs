@@ -185,6 +185,14 @@ impl Database {
 const BEGINS: &str = "(SELECT repository, number, min(observed_at) AS begins
      FROM replayed.version_log GROUP BY ALL)";
 
+/// Pull requests of which it knows no content and the live one does: all that was kept of their answers
+/// is that they are gone.
+const BARE: &str = "(repository, number) IN (
+     SELECT (new.repository, new.number)
+     FROM replayed.pull_request_observations AS new
+     JOIN pull_request_observations AS live USING (repository, number)
+     WHERE new.version IS NULL AND live.version IS NOT NULL)";
+
 /// The identity of the rows that messages are landed as.
 fn identity(table: &str) -> Option<&'static str> {
     match table {
@@ -212,6 +220,9 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
         named.is_some_and(|(_, origin, _)| *origin == Origin::Answers)
     };
     let mut statements = vec![
+        format!("DELETE FROM replayed.version_log WHERE {BARE}"),
+        format!("DELETE FROM replayed.events WHERE {BARE}"),
+        format!("DELETE FROM replayed.pull_request_observations WHERE {BARE}"),
         // What happened before it begins: identities are those that landing goes by.
         format!(
             "INSERT INTO replayed.version_log BY NAME
@@ -276,7 +287,7 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
 pub fn put_in_place(new: &Path, live: &Path, now: Timestamp) -> Result<PathBuf, DatabaseError> {
     for file in [new, live] {
         let log = log_of(file);
-        if log.exists() {
+        if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
             return Err(failed("a log was not written back:", &log)(
                 io::ErrorKind::AlreadyExists.into(),
             ));

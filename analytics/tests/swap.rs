@@ -12,7 +12,7 @@ use prmirror_analytics::{
     Database, OpenError, Options, Record, StreamRange, TableDigest, put_in_place,
 };
 use prmirror_proto::messages::ChangesetKind;
-use prmirror_proto::{Changeset, InventoryScope};
+use prmirror_proto::{Changeset, InventoryScope, PullRequest};
 use proptest::prelude::*;
 
 fn open(path: &Path) -> Database {
@@ -24,10 +24,14 @@ fn digests(database: &Database) -> BTreeMap<String, TableDigest> {
     digests.into_iter().map(|d| (d.table.clone(), d)).collect()
 }
 
-fn observed(number: u64, revision: u64, kind: ChangesetKind, seconds: i64) -> Changeset {
+fn seen(number: u64, revision: u64) -> PullRequest {
     let mut seen = pull_request(number, revision);
     seen.checks = Some(checks(number, revision, "SUCCESS"));
-    changeset(kind, &seen, at(seconds))
+    seen
+}
+
+fn observed(number: u64, revision: u64, kind: ChangesetKind, seconds: i64) -> Changeset {
+    changeset(kind, &seen(number, revision), at(seconds))
 }
 
 fn land(database: &mut Database, stream: &str, first: u64, changesets: Vec<Changeset>) {
@@ -79,9 +83,11 @@ fn live(path: &Path) -> Database {
             observed(2, 1, ChangesetKind::New, 11),
             observed(1, 2, ChangesetKind::Changed, 20),
             observed(1, 3, ChangesetKind::Changed, 30),
+            observed(4, 1, ChangesetKind::New, 12),
+            observed(4, 1, ChangesetKind::Gone, 35),
         ],
     );
-    let pull_requests = [pull_request(1, 3), pull_request(2, 1), pull_request(3, 1)];
+    let pull_requests = [seen(1, 3), seen(2, 1), seen(3, 1)];
     let sweep = page(InventoryScope::All, "sweep", at(40), &pull_requests);
     let pages = batch("PR_INVENTORY", 1, [Record::Inventory(sweep)]);
     live.land(&pages).unwrap();
@@ -112,6 +118,8 @@ fn what_only_the_live_one_has_is_handed_over() {
         vec![
             observed(1, 2, ChangesetKind::New, 20),
             observed(1, 3, ChangesetKind::Changed, 30),
+            // All that is kept of it.
+            observed(4, 1, ChangesetKind::Gone, 35),
         ],
     );
     new.set_positions(&[StreamRange {
@@ -135,7 +143,7 @@ fn what_only_the_live_one_has_is_handed_over() {
     let mut swapped = open(&live_file);
     assert_eq!(
         positions(&swapped),
-        [("PR_CHANGESETS", 3), ("PR_FETCHED", 8), ("PR_INVENTORY", 1)]
+        [("PR_CHANGESETS", 3), ("PR_FETCHED", 9), ("PR_INVENTORY", 1)]
             .map(|(stream, last)| (stream.to_owned(), last))
             .into()
     );
@@ -168,7 +176,7 @@ fn what_only_the_live_one_has_is_handed_over() {
     );
     assert_eq!(
         rows(&swapped, "SELECT count(*), count(DISTINCT id) FROM events"),
-        ["[5,5]"]
+        ["[7,7]"]
     );
     assert_eq!(
         rows(&swapped, "SELECT id, status FROM findings"),

@@ -159,10 +159,9 @@ impl Spans {
                 None => state.last_sequence,
                 Some(_) => last_until(bus, stream, answers.until, state.last_sequence).await?,
             };
-            let until = match to {
-                None => Timestamp::now(),
-                Some(_) => answers.until,
-            };
+            // By the broker's clock: what is delivered again is recognised by it.
+            let newest = bus.find(stream, Place::Sequence(last)).await?;
+            let until = newest.map_or(answers.until, |(_, at)| at);
             messages.push(Span {
                 stream: stream.to_owned(),
                 filter: subjects.to_owned(),

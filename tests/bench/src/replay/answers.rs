@@ -35,24 +35,25 @@ struct Record {
     observed_at: Timestamp,
 }
 
-/// Writes the file.
-pub(crate) async fn make(recording: &Path, into: &Path) -> anyhow::Result<()> {
+/// Writes the file, of the first records alone if not of all.
+pub(crate) async fn make(recording: &Path, into: &Path, most: Option<usize>) -> anyhow::Result<()> {
     eprintln!("making {} …", into.display());
     let begun = Instant::now();
-    let records = records(recording)?;
+    let mut records = records(recording)?;
+    records.truncate(most.unwrap_or(usize::MAX));
     let first = records.first().context("the recording is empty")?;
     let repository: RepositoryName = first.repository.parse()?;
     let mut config = Config::new(WorldConfig::Recording(Recording {
         path: recording.to_owned(),
         from: Some(first.observed_at),
-        until: None,
+        until: records.last().map(|record| record.observed_at),
     }));
     config.rate_limit = 1_000_000_000;
     config.secondary.points_per_minute = 1_000_000_000;
     let sim = Sim::start(config).context("the simulator does not start")?;
     let (client, _costs) = Client::new(ClientConfig {
         api_url: sim.url(),
-        token: Token::new(sim.token())?,
+        token: Token::new(sim.token()).context("a token")?,
         timeout: Duration::from_secs(120),
         max_in_flight: 1,
         user_agent: "bench-replay".to_owned(),

@@ -18,6 +18,9 @@ struct Arguments {
     /// The answers, one message a line; made from the recording where there is no such file
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
+    /// Only so many answers of the recording, the first
+    #[arg(long, value_name = "N", conflicts_with = "answers")]
+    most: Option<usize>,
     /// Replays; the table has each
     #[arg(long, value_name = "N", default_value_t = 2)]
     times: u32,
@@ -29,7 +32,10 @@ fn main() -> anyhow::Result<()> {
         Some(answers) => answers,
         None => {
             let own = std::env::current_exe().context("where this program is")?;
-            own.with_file_name("bench-replay-answers.jsonl")
+            let most = arguments
+                .most
+                .map_or_else(String::new, |most| format!("-{most}"));
+            own.with_file_name(format!("bench-replay-answers{most}.jsonl"))
         }
     };
     let runtime = tokio::runtime::Runtime::new()?;
@@ -37,7 +43,7 @@ fn main() -> anyhow::Result<()> {
         let Some(recording) = recorded(RECORDING) else {
             bail!("the recording is not here: nothing to measure");
         };
-        runtime.block_on(answers::make(&recording, &answers))?;
+        runtime.block_on(answers::make(&recording, &answers, arguments.most))?;
     }
     let measured = runtime.block_on(measure::replays(&answers, arguments.times))?;
     let read = measure::read_json(&answers)?;
