@@ -40,7 +40,7 @@ pub use graphql::trim::{TrimError, trim as trim_schema};
 pub use graphql::{SCHEMA, SchemaError};
 pub use limits::SecondaryLimits;
 pub use material::material;
-pub use recorded::{Reason, Recording, RecordingError};
+pub use recorded::{Answer, Reason, Recording, RecordingError, answers};
 pub use server::{App, Tokens};
 pub use sim::Sim;
 pub use stats::{OperationStats, Stats};

@@ -96,6 +96,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         | Effect::PullRequestFailed
         | Effect::PullRequestNotFound
         | Effect::WrongType { .. }
+        | Effect::LoneSurrogates
         | Effect::Null { .. } => None,
     }
 }
@@ -161,6 +162,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::Delay { .. }
         | Effect::RateLimited
         | Effect::SecondaryLimit { .. }
+        | Effect::LoneSurrogates
         | Effect::SomethingWentWrong => {}
     }
 }

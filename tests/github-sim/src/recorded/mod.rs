@@ -5,6 +5,7 @@
 //! zstd (long windows too). At clock t each pull request is its newest record with `observed_at <= t`;
 //! one without a record yet does not exist.
 
+mod answers;
 mod explain;
 mod parallel;
 mod read;
@@ -21,6 +22,7 @@ use crate::random::hash;
 use crate::world::pull_request::{Header, complete};
 use crate::world::shape::Shapes;
 use crate::world::{Repository, RepositoryKey, Source, Store, node_id};
+pub use answers::{Answer, answers};
 pub use read::{Reason, RecordingError};
 use read::{Record, Records};
 
