@@ -49,11 +49,10 @@ pub struct Review {
     pub body: String,
 }
 
-/// A review thread.
+/// A review thread. The file that it is on never changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Thread {
-    pub path: String,
     pub line: Option<i64>,
     pub is_resolved: bool,
     pub is_outdated: bool,
@@ -113,7 +112,6 @@ impl Projection {
                 .iter()
                 .map(|thread| {
                     let held = Thread {
-                        path: thread.path.clone(),
                         line: thread.line,
                         is_resolved: thread.is_resolved,
                         is_outdated: thread.is_outdated,
@@ -305,8 +303,7 @@ impl Projection {
         | EventData::ThreadMoved { thread, .. } = event
         {
             let held = self.threads.entry(thread.clone()).or_default();
-            if let EventData::ThreadOpened { path, line, .. } = event {
-                held.path.clone_from(path);
+            if let EventData::ThreadOpened { line, .. } = event {
                 held.line = *line;
             } else if let EventData::ThreadOutdated { line, .. } = event {
                 held.is_outdated = true;

@@ -1,6 +1,7 @@
 //! Four weeks of a real repository: which rules its answers break. None of them is refused.
 //!
 //! Every fourth pull request, or with `PRMIRROR_WHOLE_RECORDING=1` all of them.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
