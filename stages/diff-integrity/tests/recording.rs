@@ -78,7 +78,11 @@ impl Tally {
             let lag = after.observed_at.duration_since(at);
             self.times.entry(name).or_default().push(lag);
             if by == ChangedBy::Content {
-                assert!(lag >= SignedDuration::from_mins(-1), "#{} {lag:?}", after.number);
+                assert!(
+                    lag >= SignedDuration::from_mins(-1),
+                    "#{} {lag:?}",
+                    after.number
+                );
             }
             if by == ChangedBy::UpdatedAt {
                 assert_eq!(at, content(after).updated_at);

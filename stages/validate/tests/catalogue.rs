@@ -242,9 +242,9 @@ fn examples() -> Vec<(Rule, Changes, &'static str, Changes)> {
         ),
         (
             Rule::Text,
-            vec![("/body", json!("é".repeat(65_537)))],
+            vec![("/body", json!("é".repeat(262_145)))],
             "validate-text:long",
-            vec![("/body", json!("é".repeat(65_536)))],
+            vec![("/body", json!("é".repeat(262_144)))],
         ),
         (
             Rule::Renamed,

@@ -161,7 +161,12 @@ fn assert_recheck(request: &ChangeRequest) {
 
 #[test]
 fn what_is_newer_than_updated_at_is_torn() {
-    let comment = |at: &str| vec![("/comments/nodes/0/createdAt", json!(at))];
+    let comment = |at: &str| {
+        vec![
+            ("/comments/nodes/0/createdAt", json!(at)),
+            ("/comments/nodes/0/updatedAt", json!(at)),
+        ]
+    };
     let item = |kind: &str, at: &str| {
         let mut node = answer()["timelineItems"]["nodes"][0].clone();
         node["id"] = json!("X_1");

@@ -30,7 +30,8 @@ impl Teller<'_> {
         for review in once(&after.reviews.nodes, |r| &r.id) {
             match known.get(review.id.as_str()) {
                 None => {
-                    let told = self.explain(|i| i.id == review.id);
+                    // One that only answers in threads is not in the timeline.
+                    let told = self.hint(|i| i.id == review.id);
                     let when = review.submitted_at.or(review.created_at);
                     self.push(
                         Telling {
