@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest;
 use crate::envelope::Message;
+use crate::pull_request::ChangedFile;
 use crate::repository::RepositoryName;
 use crate::subjects::Subject;
 
@@ -20,9 +21,54 @@ pub struct Event {
     pub actor: Option<String>,
     /// What happened.
     pub data: EventData,
+    /// What tells of it; none for what the timeline never has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_by: Option<ToldBy>,
+}
+
+/// What tells of an event for which GitHub's timeline should have an item. One without the other is
+/// worth a note: a label that was renamed everywhere, or something that was undone between two looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToldBy {
+    /// Two states differ, and a new timeline item says why.
+    Both,
+    /// Two states differ, and the timeline, which is whole, does not say why.
+    Difference,
+    /// The timeline has it, and the states do not differ by it.
+    Timeline,
+}
+
+impl ToldBy {
+    /// The word used in JSON and SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Difference => "difference",
+            Self::Timeline => "timeline",
+        }
+    }
+}
+
+/// What became of the checks of one name. Several checks may have one name: then their outcomes stand
+/// together, sorted and joined by commas.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct CheckChange {
+    /// Name of the check run, or context of the status.
+    pub name: String,
+    /// Outcome before (a conclusion, else a status); none when there was no such check.
+    pub before: Option<String>,
+    /// Outcome after; none when there is no such check any more.
+    pub after: Option<String>,
+    /// Which run on this head it is, from 1: as often as it was seen with new ids.
+    pub attempt: u32,
 }
 
 /// What happened. `kind` in JSON is the last token of the event's subject.
+///
+/// Texts are told by their digests ([`crate::digest::of_bytes`]): whoever holds a text can tell whether
+/// it is still that one. Applied to the state before, the events of a changeset give the state after.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)] // The variants and their fields are the field's own words.
@@ -35,7 +81,12 @@ pub enum EventData {
         before: String,
         after: String,
     },
-    BodyChanged,
+    BodyChanged {
+        #[serde(default)]
+        before: String,
+        #[serde(default)]
+        after: String,
+    },
     BaseChanged {
         before: String,
         after: String,
@@ -50,6 +101,10 @@ pub enum EventData {
     },
     HeadDeleted,
     HeadRestored,
+    LabelRenamed {
+        before: String,
+        after: String,
+    },
     Labeled {
         label: String,
     },
@@ -72,14 +127,24 @@ pub enum EventData {
         review: String,
         state: String,
         author: Option<String>,
+        #[serde(default)]
+        body: String,
     },
     ReviewChanged {
         review: String,
         before: String,
         after: String,
     },
+    ReviewDismissed {
+        review: String,
+        before: String,
+    },
     ReviewEdited {
         review: String,
+        #[serde(default)]
+        before: String,
+        #[serde(default)]
+        after: String,
     },
     ReviewDeleted {
         review: String,
@@ -91,6 +156,8 @@ pub enum EventData {
     ThreadOpened {
         thread: String,
         path: String,
+        #[serde(default)]
+        line: Option<i64>,
     },
     ThreadResolved {
         thread: String,
@@ -100,6 +167,13 @@ pub enum EventData {
     },
     ThreadOutdated {
         thread: String,
+        #[serde(default)]
+        line: Option<i64>,
+    },
+    ThreadMoved {
+        thread: String,
+        line: Option<i64>,
+        is_outdated: bool,
     },
     ThreadDeleted {
         thread: String,
@@ -108,10 +182,16 @@ pub enum EventData {
         comment: String,
         thread: Option<String>,
         author: Option<String>,
+        #[serde(default)]
+        body: String,
     },
     CommentEdited {
         comment: String,
         thread: Option<String>,
+        #[serde(default)]
+        before: String,
+        #[serde(default)]
+        after: String,
     },
     CommentDeleted {
         comment: String,
@@ -119,22 +199,41 @@ pub enum EventData {
     },
     CiStarted {
         head: String,
+        #[serde(default)]
+        state: String,
+        #[serde(default)]
+        checks: Vec<CheckChange>,
     },
     CiChanged {
         head: String,
         before: Option<String>,
         after: Option<String>,
+        #[serde(default)]
+        checks: Vec<CheckChange>,
     },
     CiPassed {
         head: String,
+        #[serde(default)]
+        checks: Vec<CheckChange>,
     },
     CiFailed {
         head: String,
         failing: Vec<String>,
+        #[serde(default)]
+        state: String,
+        #[serde(default)]
+        checks: Vec<CheckChange>,
     },
     CiRerun {
         head: String,
         names: Vec<String>,
+        /// Of each name, which run on this head it is.
+        #[serde(default)]
+        attempts: Vec<u32>,
+    },
+    MergeabilityChanged {
+        before: String,
+        after: String,
     },
     ConvertedToDraft,
     ReadyForReview,
@@ -154,6 +253,9 @@ pub enum EventData {
         added: Vec<String>,
         removed: Vec<String>,
         changed: u64,
+        /// The added and the changed ones, with their line counts.
+        #[serde(default)]
+        files: Vec<ChangedFile>,
     },
     CommitsChanged {
         added: Vec<String>,
@@ -162,6 +264,10 @@ pub enum EventData {
     ClosingIssuesChanged {
         added: Vec<u64>,
         removed: Vec<u64>,
+        #[serde(default)]
+        added_ids: Vec<String>,
+        #[serde(default)]
+        removed_ids: Vec<String>,
     },
     TimelineItemAdded {
         item: String,
@@ -175,7 +281,16 @@ pub enum EventData {
     Merged {
         commit: Option<String>,
     },
+    /// To a state that this version has no word for.
+    StateChanged {
+        before: String,
+        after: String,
+    },
     Gone,
+    /// It is there again.
+    Returned {
+        title: String,
+    },
 }
 
 impl EventData {
@@ -185,12 +300,13 @@ impl EventData {
         match self {
             Self::Opened { .. } => "opened",
             Self::TitleChanged { .. } => "title_changed",
-            Self::BodyChanged => "body_changed",
+            Self::BodyChanged { .. } => "body_changed",
             Self::BaseChanged { .. } => "base_changed",
             Self::Pushed { .. } => "pushed",
             Self::HeadForcePushed { .. } => "head_force_pushed",
             Self::HeadDeleted => "head_deleted",
             Self::HeadRestored => "head_restored",
+            Self::LabelRenamed { .. } => "label_renamed",
             Self::Labeled { .. } => "labeled",
             Self::Unlabeled { .. } => "unlabeled",
             Self::Assigned { .. } => "assigned",
@@ -199,6 +315,7 @@ impl EventData {
             Self::ReviewRequestRemoved { .. } => "review_request_removed",
             Self::ReviewSubmitted { .. } => "review_submitted",
             Self::ReviewChanged { .. } => "review_changed",
+            Self::ReviewDismissed { .. } => "review_dismissed",
             Self::ReviewEdited { .. } => "review_edited",
             Self::ReviewDeleted { .. } => "review_deleted",
             Self::ReviewDecisionChanged { .. } => "review_decision_changed",
@@ -206,6 +323,7 @@ impl EventData {
             Self::ThreadResolved { .. } => "thread_resolved",
             Self::ThreadUnresolved { .. } => "thread_unresolved",
             Self::ThreadOutdated { .. } => "thread_outdated",
+            Self::ThreadMoved { .. } => "thread_moved",
             Self::ThreadDeleted { .. } => "thread_deleted",
             Self::Commented { .. } => "commented",
             Self::CommentEdited { .. } => "comment_edited",
@@ -215,6 +333,7 @@ impl EventData {
             Self::CiPassed { .. } => "ci_passed",
             Self::CiFailed { .. } => "ci_failed",
             Self::CiRerun { .. } => "ci_rerun",
+            Self::MergeabilityChanged { .. } => "mergeability_changed",
             Self::ConvertedToDraft => "converted_to_draft",
             Self::ReadyForReview => "ready_for_review",
             Self::Milestoned { .. } => "milestoned",
@@ -231,7 +350,9 @@ impl EventData {
             Self::Closed => "closed",
             Self::Reopened => "reopened",
             Self::Merged { .. } => "merged",
+            Self::StateChanged { .. } => "state_changed",
             Self::Gone => "gone",
+            Self::Returned { .. } => "returned",
         }
     }
 }
@@ -258,6 +379,7 @@ impl Event {
             observed_at,
             actor,
             data,
+            told_by: None,
         }
     }
 }
@@ -290,6 +412,9 @@ pub struct CloudEvent {
     pub actor: Option<String>,
     /// What happened.
     pub data: EventData,
+    /// What tells of it; none for what the timeline never has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub toldby: Option<ToldBy>,
 }
 
 impl CloudEvent {
@@ -309,6 +434,7 @@ impl CloudEvent {
             observedat: event.observed_at,
             actor: event.actor.clone(),
             data: event.data.clone(),
+            toldby: event.told_by,
         }
     }
 }
@@ -339,10 +465,14 @@ mod tests {
     #[test]
     fn kind_is_the_tag_in_json() {
         for data in [
-            EventData::BodyChanged,
+            EventData::BodyChanged {
+                before: String::new(),
+                after: String::new(),
+            },
             EventData::CiRerun {
                 head: String::new(),
                 names: vec![],
+                attempts: vec![],
             },
             EventData::HeadForcePushed {
                 before: String::new(),
@@ -355,6 +485,38 @@ mod tests {
         ] {
             let json = serde_json::to_value(&data).unwrap();
             assert_eq!(json.get("kind").unwrap(), data.kind());
+        }
+    }
+
+    /// What was published before texts had digests and checks were told one by one.
+    #[test]
+    fn old_events_are_read() {
+        for (json, data) in [
+            (
+                r#"{"kind":"body_changed"}"#,
+                EventData::BodyChanged {
+                    before: String::new(),
+                    after: String::new(),
+                },
+            ),
+            (
+                r#"{"kind":"ci_passed","head":"aa"}"#,
+                EventData::CiPassed {
+                    head: "aa".to_owned(),
+                    checks: vec![],
+                },
+            ),
+            (
+                r#"{"kind":"files_changed","added":["a"],"removed":[],"changed":0}"#,
+                EventData::FilesChanged {
+                    added: vec!["a".to_owned()],
+                    removed: vec![],
+                    changed: 0,
+                    files: vec![],
+                },
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<EventData>(json).unwrap(), data);
         }
     }
 }

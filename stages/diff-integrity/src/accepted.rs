@@ -4,13 +4,16 @@ use jiff::Timestamp;
 use prmirror_kit::Outgoing;
 use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::messages::{
-    Changeset, ChangesetKind, CloudEvent, Event, EventData, Observation, Provenance, Source, Valid,
+    ChangedBy, Changeset, ChangesetKind, CloudEvent, Event, EventData, Observation, Provenance,
+    Source, Valid,
 };
 use prmirror_proto::pull_request::Snapshot;
 use prmirror_proto::repository::RepositoryName;
 use serde::{Deserialize, Serialize};
 
-use crate::{events, merge};
+use crate::changed::{Before, changed};
+use crate::events::{self, Attempts};
+use crate::merge;
 
 /// What the KV bucket holds of each pull request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,13 +38,26 @@ pub struct Accepted {
     pub snapshot: Option<Box<Snapshot>>,
     /// What happened since the state before.
     pub events: Vec<Event>,
+    /// When the content came to be, and where that is from; none when nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<(Timestamp, ChangedBy)>,
+    /// How often the checks of the head were run, of those that were run again.
+    #[serde(default, skip_serializing_if = "Attempts::is_empty")]
+    pub attempts: Attempts,
+    /// What GitHub computed last of whether it can be merged: `UNKNOWN` says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mergeable: Option<String>,
 }
 
 impl Accepted {
     /// The state after an observation.
     #[must_use]
     pub fn next(known: Option<&Self>, valid: &Valid, cause: &str) -> Self {
-        let before = known.and_then(|known| known.snapshot.as_deref());
+        let held = known.and_then(|known| known.snapshot.as_deref());
+        // The number may belong to another pull request than before: the repository was deleted, and
+        // made anew under its name.
+        let before =
+            held.filter(|held| valid_id(valid).is_none_or(|id| held.pull_request.id == id));
         let (snapshot, version) = match &valid.observation {
             Observation::Present { snapshot } => {
                 let mut snapshot = snapshot.clone();
@@ -63,42 +79,104 @@ impl Accepted {
             }
             (Some(_), Some(_)) => ChangesetKind::Unchanged,
         };
-        let mut happened = match (&snapshot, before) {
-            (Some(after), Some(before)) => events::diff(
-                &before.pull_request,
-                &after.pull_request,
-                &version,
-                valid.observed_at,
-            ),
-            // What a backfill finds for the first time is old news.
-            (Some(after), None) if valid.provenance.source != Source::Backfill => {
-                vec![opened(&after.pull_request, &version, valid.observed_at)]
-            }
-            (Some(_), None) | (None, _) => Vec::new(),
-        };
-        if kind == ChangesetKind::Gone && before.is_some() {
-            happened.push(Event::new(
-                &valid.repository,
-                valid.number,
-                &known.map(|k| k.version.clone()).unwrap_or_default(),
-                valid.observed_at,
-                valid.observed_at,
-                None,
-                EventData::Gone,
-            ));
-        }
-        Self {
+        let mut next = Self {
             repository: valid.repository.clone(),
             number: valid.number,
             observed_at: valid.observed_at,
             cause: cause.to_owned(),
             provenance: valid.provenance.clone(),
             kind,
+            changed: changed(
+                kind,
+                known.map(|known| Before {
+                    pull_request: before.map(|before| &before.pull_request),
+                    observed_at: known.observed_at,
+                }),
+                snapshot.as_ref().map(|after| &after.pull_request),
+                valid.observed_at,
+                &valid.provenance,
+            ),
             version,
             previous: known.map(|known| known.version.clone()),
-            snapshot,
-            events: happened,
+            snapshot: None,
+            events: Vec::new(),
+            attempts: Attempts::new(),
+            mergeable: None,
+        };
+        match (&snapshot, before, held) {
+            (Some(after), Some(before), _) => next.go_on(known, before, after),
+            (Some(after), None, Some(other)) => {
+                next.push(&other.pull_request.version(), EventData::Gone);
+                next.begin(after, false);
+            }
+            (Some(after), None, None) => next.begin(after, known.is_some()),
+            (None, _, Some(held)) => next.push(&held.pull_request.version(), EventData::Gone),
+            (None, _, None) => {}
         }
+        next.snapshot = snapshot;
+        next
+    }
+
+    /// What happened since the state before.
+    fn go_on(&mut self, known: Option<&Self>, before: &Snapshot, after: &Snapshot) {
+        let none = Attempts::new();
+        let (events, attempts) = events::tell(
+            &before.pull_request,
+            known.map_or(&none, |known| &known.attempts),
+            &after.pull_request,
+            &self.version,
+            self.observed_at,
+        );
+        self.events = events;
+        self.attempts = attempts;
+        let was = known
+            .and_then(|known| known.mergeable.clone())
+            .or_else(|| computed(before));
+        let now = computed(after);
+        self.mergeable = now.clone().or_else(|| was.clone());
+        if let (Some(before), Some(after)) = (was, now)
+            && before != after
+        {
+            let version = self.version.clone();
+            self.push(&version, EventData::MergeabilityChanged { before, after });
+        }
+    }
+
+    /// The first sight of it, or the first since it was gone.
+    fn begin(&mut self, after: &Snapshot, was_gone: bool) {
+        self.mergeable = computed(after);
+        let pr = &after.pull_request;
+        let (version, title) = (self.version.clone(), pr.title.clone());
+        if was_gone {
+            self.push(&version, EventData::Returned { title });
+        } else if self.provenance.source != Source::Backfill {
+            // What a backfill finds for the first time is old news.
+            self.events.push(Event::new(
+                &self.repository,
+                self.number,
+                &version,
+                pr.created_at,
+                self.observed_at,
+                pr.author.clone(),
+                EventData::Opened {
+                    title,
+                    author: pr.author.clone(),
+                },
+            ));
+        }
+    }
+
+    /// Adds an event of which nobody tells when it happened.
+    fn push(&mut self, version: &str, data: EventData) {
+        self.events.push(Event::new(
+            &self.repository,
+            self.number,
+            version,
+            self.observed_at,
+            self.observed_at,
+            None,
+            data,
+        ));
     }
 
     /// What is to be landed. Always the same for the same state.
@@ -121,8 +199,8 @@ impl Accepted {
                 }
             },
             events: self.events.clone(),
-            changed_at: None,
-            changed_by: None,
+            changed_at: self.changed.map(|(at, _)| at),
+            changed_by: self.changed.map(|(_, by)| by),
         }
     }
 
@@ -139,17 +217,16 @@ impl Accepted {
     }
 }
 
-fn opened(pr: &prmirror_proto::PullRequest, version: &str, observed_at: Timestamp) -> Event {
-    Event::new(
-        &pr.repository,
-        pr.number,
-        version,
-        pr.created_at,
-        observed_at,
-        pr.author.clone(),
-        EventData::Opened {
-            title: pr.title.clone(),
-            author: pr.author.clone(),
-        },
-    )
+/// The node id of what was observed.
+fn valid_id(valid: &Valid) -> Option<&str> {
+    match &valid.observation {
+        Observation::Present { snapshot } => Some(&snapshot.pull_request.id),
+        Observation::Gone => None,
+    }
+}
+
+/// Whether it can be merged, when GitHub has computed it.
+fn computed(snapshot: &Snapshot) -> Option<String> {
+    let mergeable = snapshot.volatile.mergeable.clone();
+    mergeable.filter(|mergeable| mergeable != "UNKNOWN")
 }

@@ -8,12 +8,18 @@
 //! event is lost, and the broker and the tables drop what they already have.
 
 mod accepted;
+mod changed;
+mod doubt;
 mod events;
 mod merge;
+mod projection;
 
 pub use accepted::Accepted;
-pub use events::diff;
+pub use changed::{Before, changed};
+pub use doubt::doubt;
+pub use events::{Attempts, Check, diff, tell};
 pub use merge::keep_known;
+pub use projection::{Ci, Projection, Review, Thread};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -148,7 +154,7 @@ impl DiffIntegrity {
                     emit(messages)
                 });
             }
-            if let Some(request) = stale_read(valid, &known.value, cause) {
+            if let Some(request) = second_look(valid, &known.value, cause) {
                 messages.push(Outgoing::new(&request));
                 return Ok(emit(messages));
             }
@@ -203,23 +209,27 @@ pub fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
     }
 }
 
-/// A request to look again when GitHub's answer is older than what it said before. The second
+/// A request to look again when GitHub's answer cannot be newer than what it said before. The second
 /// answer is believed whatever it says.
 #[must_use]
-pub fn stale_read(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
+pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
     let Observation::Present { snapshot } = &valid.observation else {
         return None;
     };
-    let before = known.snapshot.as_ref()?.pull_request.updated_at;
-    let now = snapshot.pull_request.updated_at;
-    (now < before && valid.provenance.source != Source::Recheck).then(|| ChangeRequest {
+    if valid.provenance.source == Source::Recheck {
+        return None;
+    }
+    let known = &known.snapshot.as_ref()?.pull_request;
+    let reason = doubt(known, &snapshot.pull_request)?;
+    Some(ChangeRequest {
         repository: valid.repository.clone(),
         number: valid.number,
-        id: Some(snapshot.pull_request.id.clone()),
+        // By number: what was under that id may not be there any more.
+        id: (known.id == snapshot.pull_request.id).then(|| known.id.clone()),
         lane: Lane::Realtime,
         source: Source::Recheck,
         basis: format!("stale:{}", digest::of_bytes(cause.as_bytes())),
-        reason: format!("updatedAt went back from {before} to {now}"),
+        reason,
         noticed_at: valid.provenance.noticed_at,
         changed_at: valid.provenance.changed_at,
         not_before: valid.observed_at.checked_add(STALE_READ_PAUSE).ok(),

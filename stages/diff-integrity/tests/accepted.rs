@@ -92,8 +92,10 @@ fn each_look_relates_to_the_one_before() {
     for (state, events) in [
         (&first, 1),
         (&same, 0),
-        (&volatile, 0),
-        (&changed, 1),
+        // It cannot be merged any more.
+        (&volatile, 1),
+        // The title, and it can be merged again.
+        (&changed, 2),
         (&gone_now, 1),
     ] {
         assert_eq!(state.events.len(), events, "{:?}", state.kind);

@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 use common::{at, base, check, checks, comment, item, pair, valid, with};
 use diff_integrity::{Accepted, diff};
 use jiff::Timestamp;
-use prmirror_proto::messages::{Event, EventData};
-use prmirror_proto::pull_request::{AutoMerge, Collection, Milestone, PullRequest};
+use prmirror_proto::messages::{Event, EventData, ToldBy};
+use prmirror_proto::pull_request::{
+    AutoMerge, Collection, Completeness, Milestone, PullRequest, TimelineItem,
+};
 use prmirror_proto::{Observation, Source};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -35,6 +37,16 @@ fn told(events: &[Event]) -> Vec<Value> {
     told
 }
 
+/// How events tell a text.
+fn d(text: &str) -> String {
+    prmirror_proto::digest::of_bytes(text.as_bytes())
+}
+
+/// What became of the check `build`.
+fn build(before: Option<&str>, after: Option<&str>, attempt: u32) -> Value {
+    json!([{ "name": "build", "before": before, "after": after, "attempt": attempt }])
+}
+
 /// A change of a pull request.
 type Change = fn(&mut PullRequest);
 
@@ -52,7 +64,7 @@ fn cases() -> Vec<(Change, Change, Value)> {
         (
             same,
             |pr| pr.body.push('!'),
-            json!([{ "kind": "body_changed" }]),
+            json!([{ "kind": "body_changed", "before": d("A body"), "after": d("A body!") }]),
         ),
         (
             same,
@@ -66,6 +78,7 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.commits.nodes[0].oid = "ee".to_owned();
             },
             json!([
+                { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
                 { "kind": "commits_changed", "added": ["ee"], "removed": ["83aa"] },
                 { "kind": "pushed", "before": HEAD, "after": "ee" },
             ]),
@@ -80,6 +93,7 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.timeline.nodes.push(pushed);
             },
             json!([
+                { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
                 { "kind": "head_force_pushed", "before": HEAD, "after": "ee" },
                 { "kind": "pushed", "before": HEAD, "after": "ee" },
             ]),
@@ -106,6 +120,11 @@ fn cases() -> Vec<(Change, Change, Value)> {
         ),
         (
             same,
+            |pr| pr.labels.nodes[0].name = "CI".to_owned(),
+            json!([{ "kind": "label_renamed", "before": "awaiting-CI", "after": "CI" }]),
+        ),
+        (
+            same,
             |pr| pr.assignees.nodes = vec!["mona".to_owned()],
             json!([
                 { "kind": "assigned", "assignee": "mona" },
@@ -123,17 +142,29 @@ fn cases() -> Vec<(Change, Change, Value)> {
         (
             |pr| pr.reviews = Collection::complete(Vec::new()),
             |pr| pr.reviews = base().reviews,
-            json!([{ "kind": "review_submitted", "review": "PRR_1", "state": "APPROVED", "author": "octocat" }]),
+            json!([{ "kind": "review_submitted", "review": "PRR_1", "state": "APPROVED",
+                "author": "octocat", "body": d("") }]),
         ),
         (
             same,
             |pr| pr.reviews.nodes[0].state = "DISMISSED".to_owned(),
-            json!([{ "kind": "review_changed", "review": "PRR_1", "before": "APPROVED", "after": "DISMISSED" }]),
+            json!([{ "kind": "review_dismissed", "review": "PRR_1", "before": "APPROVED" }]),
+        ),
+        (
+            same,
+            |pr| {
+                pr.reviews.nodes[0].state = "COMMENTED".to_owned();
+                pr.reviews.nodes[0].body = "Well".to_owned();
+            },
+            json!([
+                { "kind": "review_changed", "review": "PRR_1", "before": "APPROVED", "after": "COMMENTED" },
+                { "kind": "review_edited", "review": "PRR_1", "before": d(""), "after": d("Well") },
+            ]),
         ),
         (
             same,
             |pr| pr.reviews.nodes[0].body = "Nice".to_owned(),
-            json!([{ "kind": "review_edited", "review": "PRR_1" }]),
+            json!([{ "kind": "review_edited", "review": "PRR_1", "before": d(""), "after": d("Nice") }]),
         ),
         (
             same,
@@ -149,8 +180,25 @@ fn cases() -> Vec<(Change, Change, Value)> {
             |pr| pr.review_threads.nodes.clear(),
             |pr| pr.review_threads = base().review_threads,
             json!([
-                { "kind": "commented", "comment": "IC_1", "thread": "PRRT_1", "author": null },
-                { "kind": "thread_opened", "thread": "PRRT_1", "path": "a.txt" },
+                { "kind": "commented", "comment": "IC_1", "thread": "PRRT_1", "author": null,
+                  "body": d("Hello 👋") },
+                { "kind": "thread_opened", "thread": "PRRT_1", "path": "a.txt", "line": 1 },
+            ]),
+        ),
+        // One that was settled before it was seen.
+        (
+            |pr| pr.review_threads.nodes.clear(),
+            |pr| {
+                pr.review_threads = base().review_threads;
+                let thread = &mut pr.review_threads.nodes[0];
+                thread.comments.nodes.clear();
+                thread.is_resolved = true;
+                thread.is_outdated = true;
+            },
+            json!([
+                { "kind": "thread_opened", "thread": "PRRT_1", "path": "a.txt", "line": 1 },
+                { "kind": "thread_outdated", "thread": "PRRT_1", "line": 1 },
+                { "kind": "thread_resolved", "thread": "PRRT_1" },
             ]),
         ),
         (
@@ -169,27 +217,37 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.review_threads.nodes[0].is_outdated = true;
                 pr.review_threads.nodes[0].line = None;
             },
-            json!([{ "kind": "thread_outdated", "thread": "PRRT_1" }]),
+            json!([{ "kind": "thread_outdated", "thread": "PRRT_1", "line": null }]),
+        ),
+        (
+            same,
+            |pr| pr.review_threads.nodes[0].line = Some(5),
+            json!([{ "kind": "thread_moved", "thread": "PRRT_1", "line": 5, "is_outdated": false }]),
         ),
         (
             same,
             |pr| pr.review_threads.nodes.clear(),
-            json!([{ "kind": "thread_deleted", "thread": "PRRT_1" }]),
+            json!([
+                { "kind": "comment_deleted", "comment": "IC_1", "thread": "PRRT_1" },
+                { "kind": "thread_deleted", "thread": "PRRT_1" },
+            ]),
         ),
         (
             same,
             |pr| pr.comments.nodes.push(comment("IC_2")),
-            json!([{ "kind": "commented", "comment": "IC_2", "thread": null, "author": "mona" }]),
+            json!([{ "kind": "commented", "comment": "IC_2", "thread": null, "author": "mona", "body": d("Hello") }]),
         ),
         (
             same,
             |pr| pr.comments.nodes[0].body.clear(),
-            json!([{ "kind": "comment_edited", "comment": "IC_1", "thread": null }]),
+            json!([{ "kind": "comment_edited", "comment": "IC_1", "thread": null,
+                "before": d("Hello 👋"), "after": d("") }]),
         ),
         (
             same,
             |pr| pr.review_threads.nodes[0].comments.nodes[0].body.clear(),
-            json!([{ "kind": "comment_edited", "comment": "IC_1", "thread": "PRRT_1" }]),
+            json!([{ "kind": "comment_edited", "comment": "IC_1", "thread": "PRRT_1",
+                "before": d("Hello 👋"), "after": d("") }]),
         ),
         (
             same,
@@ -202,12 +260,13 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.checks = base().checks;
                 checks(pr).state = "PENDING".to_owned();
             },
-            json!([{ "kind": "ci_started", "head": HEAD }]),
+            json!([{ "kind": "ci_started", "head": HEAD, "state": "PENDING",
+                "checks": build(None, Some("SUCCESS"), 1) }]),
         ),
         (
             |pr| checks(pr).state = "PENDING".to_owned(),
             |pr| checks(pr).state = "SUCCESS".to_owned(),
-            json!([{ "kind": "ci_passed", "head": HEAD }]),
+            json!([{ "kind": "ci_passed", "head": HEAD, "checks": [] }]),
         ),
         (
             same,
@@ -215,25 +274,28 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 checks(pr).state = "FAILURE".to_owned();
                 check(pr).conclusion = Some("TIMED_OUT".to_owned());
             },
-            json!([{ "kind": "ci_failed", "head": HEAD, "failing": ["build"] }]),
+            json!([{ "kind": "ci_failed", "head": HEAD, "failing": ["build"], "state": "FAILURE",
+                "checks": build(Some("SUCCESS"), Some("TIMED_OUT"), 1) }]),
         ),
         (
             |pr| checks(pr).state = "FAILURE".to_owned(),
             |pr| check(pr).description = Some("worse".to_owned()),
-            json!([{ "kind": "ci_changed", "head": HEAD, "before": "FAILURE", "after": "FAILURE" }]),
+            json!([{ "kind": "ci_changed", "head": HEAD, "before": "FAILURE", "after": "FAILURE", "checks": [] }]),
         ),
         (
             same,
             |pr| check(pr).id = "CR_2".to_owned(),
             json!([
-                { "kind": "ci_changed", "head": HEAD, "before": "SUCCESS", "after": "SUCCESS" },
-                { "kind": "ci_rerun", "head": HEAD, "names": ["build"] },
+                { "kind": "ci_changed", "head": HEAD, "before": "SUCCESS", "after": "SUCCESS",
+                  "checks": build(Some("SUCCESS"), Some("SUCCESS"), 2) },
+                { "kind": "ci_rerun", "head": HEAD, "names": ["build"], "attempts": [2] },
             ]),
         ),
         (
             same,
             |pr| pr.checks = None,
-            json!([{ "kind": "ci_changed", "head": HEAD, "before": "SUCCESS", "after": null }]),
+            json!([{ "kind": "ci_changed", "head": HEAD, "before": "SUCCESS", "after": null,
+                "checks": build(Some("SUCCESS"), None, 1) }]),
         ),
         // Another head has checks of its own: nothing is run again.
         (
@@ -243,7 +305,7 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 check(pr).id = "CR_2".to_owned();
             },
             json!([
-                { "kind": "ci_passed", "head": "ee" },
+                { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
                 { "kind": "pushed", "before": HEAD, "after": "ee" },
             ]),
         ),
@@ -292,7 +354,10 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.files.nodes[0].additions = 9;
                 pr.files.nodes.push(file);
             },
-            json!([{ "kind": "files_changed", "added": ["b.txt"], "removed": [], "changed": 1 }]),
+            json!([{ "kind": "files_changed", "added": ["b.txt"], "removed": [], "changed": 1, "files": [
+                { "path": "a.txt", "additions": 9, "deletions": 0, "change_type": "ADDED" },
+                { "path": "b.txt", "additions": 1, "deletions": 0, "change_type": "ADDED" },
+            ] }]),
         ),
         (
             same,
@@ -300,7 +365,8 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.closing_issues.nodes[0].id = "I_2".to_owned();
                 pr.closing_issues.nodes[0].number = 4;
             },
-            json!([{ "kind": "closing_issues_changed", "added": [4], "removed": [3] }]),
+            json!([{ "kind": "closing_issues_changed", "added": [4], "removed": [3],
+                "added_ids": ["I_2"], "removed_ids": ["I_1"] }]),
         ),
         (
             same,
@@ -325,7 +391,16 @@ fn cases() -> Vec<(Change, Change, Value)> {
                     ..auto_merge
                 });
             },
-            json!([{ "kind": "metadata_changed", "fields": ["auto_merge"] }]),
+            json!([{ "kind": "auto_merge_enabled", "method": "MERGE" }]),
+        ),
+        // A fork that was deleted is told beside whatever else happened.
+        (
+            same,
+            |pr| {
+                pr.locked = true;
+                pr.head_repository = None;
+            },
+            json!([{ "kind": "locked" }, { "kind": "metadata_changed", "fields": ["head_repository"] }]),
         ),
         (
             same,
@@ -339,6 +414,11 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.closed_at = Some(at("2024-10-15T18:59:59Z"));
             },
             json!([{ "kind": "closed" }]),
+        ),
+        (
+            same,
+            |pr| pr.state = "QUEUED".to_owned(),
+            json!([{ "kind": "state_changed", "before": "OPEN", "after": "QUEUED" }]),
         ),
         (
             |pr| pr.state = "CLOSED".to_owned(),
@@ -370,8 +450,9 @@ fn kinds_of_the_feed() -> BTreeSet<String> {
 
 #[test]
 fn each_kind_is_told() {
-    // Told by the first and the last sight of a pull request.
-    let mut seen = BTreeSet::from(["opened".to_owned(), "gone".to_owned()]);
+    // Told from one accepted state to the next, see `accepted.rs`.
+    let elsewhere = ["opened", "gone", "returned", "mergeability_changed"];
+    let mut seen = BTreeSet::from(elsewhere.map(str::to_owned));
     for (first, second, expected) in cases() {
         let before = with(first);
         let mut after = before.clone();
@@ -624,4 +705,46 @@ proptest! {
         updated.updated_at = before.updated_at.checked_add(jiff::SignedDuration::from_secs(1)).unwrap();
         prop_assert_eq!(ids(&updated, observed()), ids(&updated, at("2024-10-16T00:00:00Z")));
     }
+}
+
+/// What of an event the timeline confirms.
+#[test]
+fn an_event_says_what_tells_of_it() {
+    let told_by = |change: Change, items: &[TimelineItem], whole: bool| -> Vec<Option<ToldBy>> {
+        let mut after = with(change);
+        after.timeline.nodes.extend_from_slice(items);
+        if !whole {
+            after.timeline.completeness = Completeness::Partial;
+        }
+        let events = events(&base(), &after);
+        events.into_iter().map(|event| event.told_by).collect()
+    };
+    let mut unlabelled = item("X_1", "UnlabeledEvent");
+    unlabelled.label = Some("awaiting-CI".to_owned());
+    let unlabel: Change = |pr| pr.labels.nodes.clear();
+    let item_of = std::slice::from_ref(&unlabelled);
+    assert_eq!(told_by(unlabel, item_of, true), [Some(ToldBy::Both)]);
+    assert_eq!(told_by(unlabel, &[], true), [Some(ToldBy::Difference)]);
+    // Of a timeline that is cut, silence means nothing.
+    assert_eq!(told_by(unlabel, &[], false), [None]);
+    assert_eq!(told_by(same, item_of, true), [Some(ToldBy::Timeline)]);
+    assert_eq!(
+        told_by(same, &[item("X_1", "MentionedEvent")], true),
+        [None]
+    );
+    // Of an edited body the timeline never tells.
+    assert_eq!(told_by(|pr| pr.body.push('!'), &[], true), [None]);
+    // Who has reviewed is not asked any more, and no item says so.
+    let reviewed: Change = |pr| {
+        let mut review = pr.reviews.nodes[0].clone();
+        review.id = "PRR_2".to_owned();
+        pr.reviews.nodes.push(review);
+        pr.review_requests.nodes.clear();
+    };
+    let review = [item("PRR_2", "PullRequestReview")];
+    assert_eq!(told_by(reviewed, &review, true), [Some(ToldBy::Both), None]);
+    // What is merged is closed, too: that is no event of its own.
+    let merge: Change = |pr| pr.state = "MERGED".to_owned();
+    let items = [item("X_1", "MergedEvent"), item("X_2", "ClosedEvent")];
+    assert_eq!(told_by(merge, &items, true), [Some(ToldBy::Both)]);
 }

@@ -1,5 +1,6 @@
 //! The verdict on one answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,8 +9,11 @@ use prmirror_proto::digest;
 use prmirror_proto::messages::{
     ChangeRequest, FetchOutcome, Fetched, Lane, Observation, Source, Valid,
 };
+use prmirror_proto::pull_request::Completeness;
+use serde_json::value::RawValue;
 
-use crate::rules::{self, Rule};
+use crate::rules::{self, Doubt, Follows, Rule};
+use crate::text::without_halves;
 
 /// What becomes of an answer.
 #[derive(Debug)]
@@ -40,7 +44,8 @@ const DOUBT: &str = "recheck";
 
 /// Judges an answer. `cause` is the message id of the answer.
 #[must_use]
-pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgement {
+pub fn judge(mut fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgement {
+    let had_halves = mend(&mut fetched.outcome);
     let second_look = fetched.provenance.source == Source::Recheck;
     let (pull_request, pages, errors) = match &fetched.outcome {
         FetchOutcome::NotFound { .. } if second_look && was_gone(&fetched) => {
@@ -79,42 +84,41 @@ pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgemen
     if let Some((rule, reason)) = rules::check(&snapshot.pull_request, fetched.number) {
         return Judgement::Refused { rule, reason };
     }
-    let mut notes = Vec::new();
+    let mut doubts = Vec::new();
     if snapshot.pull_request.repository != fetched.repository {
         // A renamed repository answers under its new name; the mirror keeps the configured one.
-        notes.push(format!(
-            "repository-renamed:{}",
-            snapshot.pull_request.repository
-        ));
+        let name = snapshot.pull_request.repository.to_string();
+        doubts.push(Doubt::of(Rule::Renamed, &name, format!("it is {name} now")));
         snapshot.pull_request.repository = fetched.repository.clone();
     }
-    notes.extend(errors.iter().map(|error| {
+    doubts.extend(errors.iter().map(|error| {
         let kind = error.error_type.as_deref().unwrap_or("error");
-        format!("answer-error:{kind}")
+        Doubt::of(Rule::AnswerError, kind, error.message.clone())
     }));
-    let mut doubts = Vec::new();
-    if let Some(reason) = rules::torn(&snapshot.pull_request) {
-        notes.push(Rule::Torn.code().to_owned());
-        doubts.push(reason);
+    doubts.extend(rules::tidy(&mut snapshot.pull_request));
+    doubts.extend(converted.faults.iter().map(of_fault));
+    if had_halves {
+        let reason = "half a character, replaced with U+FFFD";
+        doubts.push(Doubt::of(Rule::Text, "surrogate", reason));
     }
-    for fault in &converted.faults {
-        let (collection, reason) = match fault {
-            Fault::Length {
-                collection,
-                total,
-                held,
-            } => (*collection, format!("{collection}: {held} of {total}")),
-            Fault::NullNode { collection } => (*collection, format!("{collection}: a null node")),
-            Fault::Cut { collection } => (*collection, format!("{collection}: it goes on")),
-            Fault::NoList { collection } => (*collection, format!("{collection}: no list")),
-        };
-        notes.push(format!("{}:{collection}", Rule::Partial.code()));
-        doubts.push(reason);
+    doubts.extend(rules::doubts(&snapshot.pull_request));
+    for doubt in &doubts {
+        if doubt.rule == Rule::Capped && doubt.what.as_deref() == Some("files") {
+            snapshot.pull_request.files.completeness = Completeness::Partial;
+        }
     }
-    let recheck = (!doubts.is_empty() && !second_look).then(|| {
-        let reason = doubts.join("; ");
+    let asks = |doubt: &&Doubt| doubt.rule.entry().follows == Follows::Recheck;
+    let reasons: Vec<&str> = doubts.iter().filter(asks).map(|d| &*d.reason).collect();
+    let recheck = (!reasons.is_empty() && !second_look).then(|| {
+        let reason = reasons.join("; ");
         Box::new(recheck(&fetched, cause, recheck_delay, DOUBT, &reason))
     });
+    let mut notes: Vec<String> = Vec::new();
+    for note in doubts.iter().map(Doubt::note) {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
     let observation = Observation::Present {
         snapshot: Box::new(snapshot),
     };
@@ -122,6 +126,65 @@ pub fn judge(fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judgemen
         valid: Box::new(valid(&fetched, observation, notes)),
         recheck,
     }
+}
+
+/// Replaces halves of characters in an answer; tells whether there were any.
+fn mend(outcome: &mut FetchOutcome) -> bool {
+    let FetchOutcome::Answered {
+        pull_request,
+        pages,
+        ..
+    } = outcome
+    else {
+        return false;
+    };
+    let bodies = pages.iter_mut().map(|page| &mut page.body);
+    let mut any = false;
+    for body in std::iter::once(pull_request).chain(bodies) {
+        if let Cow::Owned(mended) = without_halves(body.get())
+            && let Ok(mended) = RawValue::from_string(mended)
+        {
+            *body = mended;
+            any = true;
+        }
+    }
+    any
+}
+
+/// The most commits that GitHub lists of a pull request.
+const COMMITS_LISTED: u64 = 250;
+
+/// What a fault of a list means.
+fn of_fault(fault: &Fault) -> Doubt {
+    let (rule, collection, reason) = match fault {
+        Fault::Length {
+            collection,
+            total,
+            held,
+        } => {
+            let capped = *collection == "commits" && *held == COMMITS_LISTED && total > held;
+            let rule = if capped { Rule::Capped } else { Rule::Partial };
+            (
+                rule,
+                *collection,
+                format!("{collection}: {held} of {total}"),
+            )
+        }
+        Fault::NullNode { collection } => (
+            Rule::Partial,
+            *collection,
+            format!("{collection}: a null node"),
+        ),
+        Fault::Cut { collection } => (
+            Rule::Partial,
+            *collection,
+            format!("{collection}: it goes on"),
+        ),
+        Fault::NoList { collection } => {
+            (Rule::Partial, *collection, format!("{collection}: no list"))
+        }
+    };
+    Doubt::of(rule, collection, reason)
 }
 
 fn valid(fetched: &Fetched, observation: Observation, notes: Vec<String>) -> Valid {

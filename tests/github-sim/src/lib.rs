@@ -43,7 +43,7 @@ pub use graphql::{SCHEMA, SchemaError};
 pub use journal::{Answered, Changed, Journal};
 pub use limits::SecondaryLimits;
 pub use material::material;
-pub use recorded::{Reason, Recording, RecordingError, Shown};
+pub use recorded::{Answer, Reason, Recording, RecordingError, Shown, answers};
 pub use server::{App, Tokens};
 pub use sim::Sim;
 pub use stats::{OperationStats, Stats};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use diff_integrity::{Accepted, is_superseded, stale_read};
+use diff_integrity::{Accepted, is_superseded, second_look};
 use prmirror_analytics::{Record, Sequenced};
 use prmirror_proto::messages::ChangesetKind;
 use prmirror_proto::subjects::STREAM_FETCHED;
@@ -79,7 +79,7 @@ fn compare(
             states.put(key, known, bytes)?;
             return Ok(None);
         }
-        Some(known) if stale_read(&valid, &known, &cause).is_some() => {
+        Some(known) if second_look(&valid, &known, &cause).is_some() => {
             compared.stale += 1;
             states.put(key, known, bytes)?;
             return Ok(None);

@@ -91,6 +91,7 @@ pub(crate) async fn make(recording: &Path, into: &Path, most: Option<usize>) -> 
                         noticed_at: record.observed_at,
                         changed_at: None,
                         request: format!("bench:#{}:{}", record.number, record.observed_at),
+                        fetch_version: prmirror_proto::FETCH_VERSION,
                     },
                     outcome: answer?.outcome,
                 };

@@ -97,6 +97,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         | Effect::PullRequestFailed
         | Effect::PullRequestNotFound
         | Effect::WrongType { .. }
+        | Effect::LoneSurrogates
         | Effect::Null { .. } => None,
     }
 }
@@ -163,6 +164,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::Hold
         | Effect::RateLimited
         | Effect::SecondaryLimit { .. }
+        | Effect::LoneSurrogates
         | Effect::SomethingWentWrong => {}
     }
 }

@@ -129,6 +129,9 @@ pub enum Effect {
         /// The way to it through response keys: `title`, `labels/totalCount`.
         field: String,
     },
+    /// Each U+FFFD of the answer is sent as the escape of a lone surrogate, `\\ud83d`: what is in a
+    /// text that was cut in the middle of an emoji, and is no Unicode.
+    LoneSurrogates,
     /// Null in a field of one pull request, and no error.
     Null {
         /// The way to it through response keys: `labels`, `files/nodes/0/path`.
@@ -163,6 +166,7 @@ impl Effect {
             Self::PullRequestFailed => "pull_request_failed",
             Self::PullRequestNotFound => "pull_request_not_found",
             Self::WrongType { .. } => "wrong_type",
+            Self::LoneSurrogates => "lone_surrogates",
             Self::Null { .. } => "null",
         }
     }

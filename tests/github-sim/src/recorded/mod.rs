@@ -6,6 +6,7 @@
 //! one without a record yet does not exist. With [`Shown::Changed`] a record is shown sooner, when
 //! what it says came to be ([`steps`]).
 
+mod answers;
 mod explain;
 mod parallel;
 mod read;
@@ -23,6 +24,7 @@ use crate::random::hash;
 use crate::world::pull_request::{Header, complete};
 use crate::world::shape::Shapes;
 use crate::world::{Repository, RepositoryKey, Source, Store, node_id};
+pub use answers::{Answer, answers};
 pub use read::{Reason, RecordingError};
 use read::{Record, Records};
 use steps::{Stage, Step};

@@ -362,3 +362,43 @@ fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
     }
     Ok(Box::new(file))
 }
+
+/// Reads the records about the numbers that are `wanted` one after the other, as they stand in the
+/// file: line, repository, number, time, node id and the served fields.
+pub(super) fn each(
+    path: &Path,
+    shapes: &Shapes,
+    wanted: impl Fn(u64) -> bool,
+    mut take: impl FnMut(u64, String, u64, Timestamp, &str, Value) -> Result<(), RecordingError>,
+) -> Result<(), RecordingError> {
+    let fail = |line, reason| RecordingError {
+        path: path.to_owned(),
+        line,
+        reason,
+    };
+    let mut reader = open(path).map_err(|error| fail(None, Reason::Read(error)))?;
+    let mut bytes = Vec::with_capacity(128 * 1024);
+    for line in 1.. {
+        bytes.clear();
+        let read = reader.read_until(b'\n', &mut bytes);
+        if read.map_err(|error| fail(Some(line), Reason::Unpack(error)))? == 0 {
+            break;
+        }
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let record: Line<'_> = serde_json::from_slice(&bytes)
+            .map_err(|error| fail(Some(line), Reason::Json(error)))?;
+        let (number, at) = (record.number, record.observed_at);
+        if !wanted(number) {
+            continue;
+        }
+        let (picked, _) = pick(shapes, line, number, at, record.pull_request.get())
+            .map_err(|reason| fail(Some(line), reason))?;
+        let id = picked.id.clone();
+        if let Some(value) = picked.into_value() {
+            take(line, record.repository.into_owned(), number, at, &id, value)?;
+        }
+    }
+    Ok(())
+}

@@ -189,6 +189,10 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
                 });
             }
             let mut reply = Reply::json(200, &answer);
+            if let Some((Effect::LoneSurrogates, _)) = verdict.effect {
+                let text = String::from_utf8_lossy(&reply.body).replace('\u{fffd}', "\\ud83d");
+                reply.body = text.into_bytes();
+            }
             limit_headers(&mut reply, &standing, "graphql");
             reply
         }
