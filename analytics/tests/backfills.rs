@@ -261,7 +261,7 @@ fn what_went_wrong_is_summed_up_for_each() {
         state.scan = "backfill-all-2".into();
         state.started_at = at(65);
     });
-    land(&mut database, 9, vec![fine]);
+    land(&mut database, 7, vec![fine]);
     let none = "SELECT total, critical, warnings, codes FROM backfill_errors
                 WHERE backfill = 'backfill-all-2'";
     assert_eq!(rows(&database, none), ["[0,0,0,null]"]);

@@ -53,9 +53,16 @@ pub(crate) fn pace(
     }
 }
 
+/// After so many looks of the largest size that worked, a larger one is tried.
+const PROVEN: u32 = 50;
+
 #[derive(Debug)]
 struct State {
     size: usize,
+    /// The largest that GitHub is known, or hoped, to answer.
+    largest: usize,
+    /// Looks of that size that it did.
+    proven: u32,
     quiet: u32,
     points_left: Option<u64>,
     /// When the points were asked for.
@@ -76,6 +83,8 @@ impl Looks {
             most,
             state: Arc::new(Mutex::new(State {
                 size: FIRST.min(most),
+                largest: most,
+                proven: 0,
                 quiet: 0,
                 points_left: None,
                 asked: None,
@@ -96,9 +105,20 @@ impl Looks {
     pub(crate) fn took(&self, elapsed: Duration, many: usize) {
         let mut state = self.state();
         if elapsed >= SLOW {
-            state.size = (many / 2).max(LEAST.min(self.most));
+            let least = LEAST.min(self.most);
+            state.size = (many / 2).max(least);
+            // Not tried again for a while: what GitHub gives up costs points, too.
+            state.largest = (many * 3 / 4).max(least);
+            state.proven = 0;
         } else if elapsed < QUICK && many >= state.size {
-            state.size = (state.size * 2).min(self.most);
+            if state.size >= state.largest {
+                state.proven += 1;
+            }
+            if state.proven >= PROVEN {
+                state.largest = (state.largest * 5 / 4).min(self.most);
+                state.proven = 0;
+            }
+            state.size = (state.size * 2).min(state.largest);
         }
     }
 
@@ -187,6 +207,13 @@ mod tests {
         assert_eq!(looks.size(), 500);
         looks.took(slow, 500);
         assert_eq!(looks.size(), 250);
+        // What was too much is not tried again before the rest has proven itself.
+        for _ in 0..50 {
+            looks.took(quick, looks.size());
+            assert!(looks.size() <= 375);
+        }
+        looks.took(quick, looks.size());
+        assert_eq!(looks.size(), 468);
         for _ in 0..9 {
             looks.failed(looks.size());
         }

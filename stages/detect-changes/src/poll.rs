@@ -15,6 +15,12 @@ use tokio::time::Instant;
 
 use crate::detector::{Detector, Scan, Together, WalkError};
 
+/// How often a list that changes while it is read is read in one poll.
+const AT_ONCE: u32 = 3;
+
+/// Pages that the first poll reads at most, to know what was there.
+const FIRST_PAGES: u32 = 10;
+
 /// How far the poll has come. Everything that changed before it was handed to the broker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
@@ -95,8 +101,8 @@ impl Detector {
     /// change. Otherwise the list is read down to the watermark.
     ///
     /// Rows move to the top while the list is read, and a row that moves from behind the cursor to
-    /// the front of it is not seen: after a walk of more than one page the list is read again from
-    /// the top, until a single page holds all that is new.
+    /// the front of it is not seen: after a walk of more than one page that found something the list is
+    /// read again from the top, at once and then with the next poll. What moved is above the watermark.
     pub(crate) async fn poll(&self) -> Result<(), WalkError> {
         let key = repository_key(&self.repository);
         let overlap =
@@ -117,15 +123,27 @@ impl Detector {
                 return Ok(());
             }
         }
-        while self.walk_down(&mut stored, overlap).await? > 1 {}
+        for _ in 0..AT_ONCE {
+            if !self.walk_down(&mut stored, overlap).await? {
+                break;
+            }
+        }
         Ok(())
     }
 
     /// The first poll only remembers where it stands: what is older is the backfill's.
     async fn first_watermark(&self, key: &str, overlap: SignedDuration) -> Result<(), WalkError> {
-        let page = self.recently_changed(None).await?;
         let mut walk = LongWalk::default();
-        walk.met(&page.entries, overlap);
+        for _ in 0..FIRST_PAGES {
+            let page = self.recently_changed(walk.cursor.as_deref()).await?;
+            walk.met(&page.entries, overlap);
+            walk.cursor = page.next;
+            let horizon = walk.newest.and_then(|at| at.checked_sub(overlap).ok());
+            let reached = |entry: &KeyData| Some(entry.updated_at) < horizon;
+            if walk.cursor.is_none() || page.entries.iter().any(reached) {
+                break;
+            }
+        }
         let nothing = Watermark {
             updated_at: Timestamp::UNIX_EPOCH,
             seen: BTreeMap::new(),
@@ -161,12 +179,12 @@ impl Detector {
     }
 
     /// Reads the list down to the watermark, from where a walk before this one was broken off, and
-    /// returns how many pages that took.
+    /// returns whether that took so long that more may have moved meanwhile.
     async fn walk_down(
         &self,
         stored: &mut Stored,
         overlap: SignedDuration,
-    ) -> Result<u32, WalkError> {
+    ) -> Result<bool, WalkError> {
         let horizon = stored.watermark.updated_at;
         let horizon = horizon.checked_sub(overlap).unwrap_or(Timestamp::MIN);
         let mut walk = stored.watermark.walk.clone().unwrap_or_default();
@@ -215,13 +233,13 @@ impl Detector {
             }
             walk.pages += 1;
             if reached {
-                let pages = walk.pages;
+                let again = walk.pages > 1 && walk.handed_on > 0;
                 let advanced = stored.watermark.advanced(walk);
                 let moved = advanced != stored.watermark;
                 self.store(stored, advanced).await?;
                 self.quiet
                     .polled(moved, self.config.overlap, Instant::now());
-                return Ok(pages);
+                return Ok(again);
             }
             walk.cursor = next;
             // A process that ends here goes on here.
@@ -229,7 +247,7 @@ impl Detector {
             let watermark = stored.watermark.clone();
             self.store(stored, Watermark { walk, ..watermark }).await?;
         }
-        Ok(walk.pages)
+        Ok(false)
     }
 }
 

@@ -427,6 +427,12 @@ async fn looks_that_are_too_large_become_smaller() {
     fault.nodes_above = Some(60);
     world.sim.faults().add(fault);
     let _process = world.start().await;
+    eventually("all is known, and was looked at", || async {
+        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
+        let swept = sweeps.iter().any(|page| page.last);
+        (swept && world.asked("PullRequestsLooked") >= 5).then_some(())
+    })
+    .await;
     world.polled(&at(150)).await;
     world.update(NAME, 149, |pr| pr["isDraft"] = json!(true));
     let request = world.request(Source::Sweep, 149).await;

@@ -33,7 +33,7 @@ async fn a_look_confirms_what_a_list_showed() {
     let entries = list(&client).await;
     assert!(entries.iter().any(|entry| entry.checks.is_some()));
     for (times, checks, points) in [(5, false, 1), (1, true, 1), (2, true, 2)] {
-        let asked = looks(&entries, checks).repeat(times);
+        let asked: Vec<LookAt> = (0..times).flat_map(|_| looks(&entries, checks)).collect();
         let before = sim.stats().points;
         let seen = client.look(&repository(), &asked).await.unwrap();
         assert_eq!(sim.stats().points - before, points, "{}", asked.len());
