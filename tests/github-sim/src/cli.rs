@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
-use crate::{Config, Generate, Recording, Sim, Time, Tokens, WorldConfig, trim_schema};
+use crate::{
+    Config, DeliveryFaults, Generate, Recording, Shown, Sim, Time, Tokens, Webhook, WorldConfig,
+    trim_schema,
+};
 
 /// Examples of use, behind the options in `--help`.
 const EXAMPLES: &str = "\
@@ -39,6 +42,10 @@ Examples:
     curl -s http://127.0.0.1:PORT/_sim/faults -d '[
       {\"every\": 10, \"effect\": {\"kind\": \"html\", \"status\": 502}},
       {\"number\": 42, \"effect\": {\"kind\": \"pull_request_failed\"}}]'
+
+  Tell a receiver of every change, but lose every tenth delivery and be up to five seconds late:
+    GITHUB_WEBHOOK_SECRET=... github-sim --generate 250 --live --speed 60 \\
+      --webhook http://127.0.0.1:8080/webhooks --webhook-lost 0.1 --webhook-delay 0..5000
 
 When it is ready it prints one line of JSON on standard output:
   {\"url\": ..., \"repositories\": [...], \"pull_requests\": N, \"token\": ...}
@@ -81,6 +88,10 @@ struct Serve {
     #[arg(long, value_name = "PRS")]
     generate: Option<u64>,
 
+    /// Show the records of a recording when they were observed, or when what they say came to be
+    #[arg(long, value_enum, default_value = "observed", requires = "recording")]
+    shown: Shown,
+
     /// Let the world stand still; a recording, at its end (the default without --from or --live)
     #[arg(long, conflicts_with_all = ["from", "until", "speed", "live"])]
     frozen: bool,
@@ -122,6 +133,42 @@ struct Serve {
     /// How long that hour is, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     rate_window: u64,
+    /// Tell this address of every change, by webhooks
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
+    /// The environment variable that holds what they are signed with
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "GITHUB_WEBHOOK_SECRET",
+        requires = "webhook"
+    )]
+    webhook_secret_env: String,
+    /// Only these events (may be given more than once) [default: all]
+    #[arg(long, value_name = "EVENT", requires = "webhook")]
+    webhook_event: Vec<String>,
+    /// This share of the deliveries is lost
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "webhook"
+    )]
+    webhook_lost: f64,
+    /// This share is sent twice
+    #[arg(
+        long,
+        value_name = "SHARE",
+        default_value_t = 0.0,
+        requires = "webhook"
+    )]
+    webhook_duplicated: f64,
+    /// Those of one moment are sent in any order
+    #[arg(long, requires = "webhook")]
+    webhook_shuffled: bool,
+    /// Each waits so many milliseconds, from one number to another
+    #[arg(long, value_name = "FROM..TO", value_parser = delay, default_value = "0..0", requires = "webhook")]
+    webhook_delay: (Duration, Duration),
     /// End when standard input is closed: whoever started this process is gone then
     #[arg(long, hide = true)]
     exit_with_parent: bool,
@@ -132,6 +179,16 @@ fn positive(text: &str) -> Result<f64, String> {
         Ok(speed) if speed.is_finite() && speed > 0.0 => Ok(speed),
         Ok(_) => Err("must be above 0".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// `FROM..TO` in milliseconds.
+fn delay(text: &str) -> Result<(Duration, Duration), String> {
+    let parse = |number: &str| number.parse::<u64>().ok().map(Duration::from_millis);
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    match (parse(from), parse(to)) {
+        (Some(from), Some(to)) if from <= to => Ok((from, to)),
+        _ => Err("write milliseconds as FROM..TO, such as 0..5000".to_owned()),
     }
 }
 
@@ -242,6 +299,24 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
         (None, None) => bail!("give a world: --recording FILE or --generate PRS (see --help)"),
     };
     let mut config = Config::new(world);
+    config.shown = arguments.shown;
+    if let Some(url) = &arguments.webhook {
+        let secret = std::env::var(&arguments.webhook_secret_env).ok();
+        let (delay_from, delay_to) = arguments.webhook_delay;
+        config.webhooks.push(Webhook {
+            url: url.clone(),
+            secret: secret.filter(|secret| !secret.is_empty()),
+            events: arguments.webhook_event.clone(),
+            faults: DeliveryFaults {
+                lost: arguments.webhook_lost,
+                duplicated: arguments.webhook_duplicated,
+                shuffled: arguments.webhook_shuffled,
+                delay_from,
+                delay_to,
+                seed: arguments.seed,
+            },
+        });
+    }
     config.listen = arguments.listen;
     config.rate_limit = arguments.rate_limit;
     config.rate_window = Duration::from_secs(arguments.rate_window);

@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::world::Change;
+use crate::webhooks::events;
+use crate::world::{Change, RepositoryKey};
 
 /// What happened since the start, in order.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +28,8 @@ pub struct Changed {
     pub at: Timestamp,
     /// Whether `updatedAt` moved.
     pub moved: bool,
+    /// How many events GitHub tells of it.
+    pub events: usize,
 }
 
 /// A client was given a pull request.
@@ -60,7 +63,7 @@ impl Notes {
     }
 
     /// Called while the world is locked for writing.
-    pub(crate) fn changed(&self, repository: &str, change: &Change) {
+    pub(crate) fn changed(&self, key: &RepositoryKey, change: &Change) {
         self.with(|journal| {
             let after = &*change.after;
             let before = change.before.as_deref();
@@ -68,10 +71,11 @@ impl Notes {
                 return;
             }
             journal.changes.push(Changed {
-                repository: repository.to_owned(),
+                repository: key.full_name(),
                 number: change.number,
                 at: change.at,
                 moved: before.is_none_or(|before| before["updatedAt"] != after["updatedAt"]),
+                events: events::events(key, false, change).len(),
             });
         });
     }

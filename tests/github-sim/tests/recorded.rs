@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use common::{data, list};
-use github_sim::{Config, Recording, Sim, Time, WorldConfig};
+use github_sim::{Config, Recording, Shown, Sim, Time, WorldConfig};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -318,4 +318,113 @@ fn a_running_clock_plays_to_its_end() {
         std::thread::yield_now();
     }
     assert!(sim.clock().now() <= time("2024-10-10T02:00:00Z"));
+}
+
+#[test]
+fn a_record_is_shown_when_what_it_says_came_to_be() {
+    let (_folder, path) = folder();
+    let head = |letter: &str| letter.repeat(40);
+    let run = |id: &str, conclusion: &str| json!({ "__typename": "CheckRun", "id": id, "name": "build", "status": "COMPLETED", "conclusion": conclusion });
+    let at = |observed: &str, updated: &str, title: &str, head: String, runs: Value| {
+        let mut record = record(1, observed, title);
+        let pr = &mut record["pull_request"];
+        pr["updatedAt"] = json!(updated);
+        pr["headRefOid"] = json!(head);
+        pr["statusCheckRollup"] = json!({ "contexts": { "nodes": runs } });
+        record
+    };
+    write(
+        &path,
+        &[
+            at(
+                "2024-10-10T00:00:00Z",
+                "2024-10-09T00:00:00Z",
+                "first",
+                head("a"),
+                json!([run("CR_1", "FAILURE")]),
+            ),
+            // Pushed at noon, observed at one: CI was done by then.
+            at(
+                "2024-10-12T13:00:00Z",
+                "2024-10-12T12:00:00Z",
+                "second",
+                head("b"),
+                json!([run("CR_2", "FAILURE")]),
+            ),
+            // CI was run again, and nothing else.
+            at(
+                "2024-10-13T00:00:00Z",
+                "2024-10-12T12:00:00Z",
+                "second",
+                head("b"),
+                json!([run("CR_3", "SUCCESS")]),
+            ),
+            // Stored after the next change, and older than it.
+            at(
+                "2024-10-14T02:00:00Z",
+                "2024-10-14T00:00:00Z",
+                "third",
+                head("b"),
+                json!([run("CR_3", "SUCCESS")]),
+            ),
+            at(
+                "2024-10-14T03:00:00Z",
+                "2024-10-14T01:00:00Z",
+                "fourth",
+                head("b"),
+                json!([run("CR_3", "SUCCESS")]),
+            ),
+        ],
+    );
+    let mut config = Config::new(WorldConfig::Recording(Recording {
+        path,
+        from: Some(time("2024-10-11T00:00:00Z")),
+        until: Some(time("2024-10-14T02:30:00Z")),
+    }));
+    config.shown = Shown::Changed;
+    config.journal = true;
+    let sim = Sim::start(config).unwrap();
+    let seen = |at: &str| {
+        sim.clock().advance_to(time(at)).unwrap();
+        let pr = &sim.truth("octo-org", "tape")[0];
+        let run = &pr["statusCheckRollup"]["contexts"]["nodes"][0];
+        format!(
+            "{} {} {} {} {}",
+            pr["title"], run["id"], run["status"], run["startedAt"], run["completedAt"]
+        )
+        .replace('"', "")
+    };
+    assert_eq!(
+        seen("2024-10-12T11:59:59Z"),
+        "first CR_1 COMPLETED null null"
+    );
+    assert_eq!(
+        seen("2024-10-12T12:00:00Z"),
+        "second CR_2 IN_PROGRESS 2024-10-12T12:00:00Z null"
+    );
+    assert_eq!(
+        seen("2024-10-12T13:00:00Z"),
+        "second CR_2 COMPLETED 2024-10-12T12:00:00Z 2024-10-12T13:00:00Z"
+    );
+    assert_eq!(
+        seen("2024-10-13T00:00:00Z"),
+        "second CR_3 COMPLETED 2024-10-13T00:00:00Z 2024-10-13T00:00:00Z"
+    );
+    assert!(seen("2024-10-14T00:30:00Z").starts_with("third"));
+    assert!(seen("2024-10-14T01:00:00Z").starts_with("fourth"));
+    assert!(seen("2024-10-14T02:30:00Z").starts_with("fourth"));
+    let journal = sim.journal();
+    let changes: Vec<(String, bool)> = journal
+        .changes
+        .iter()
+        .map(|c| (c.at.to_string(), c.moved))
+        .collect();
+    let expected = [
+        ("2024-10-12T12:00:00Z", true),
+        ("2024-10-12T13:00:00Z", false),
+        ("2024-10-13T00:00:00Z", false),
+        ("2024-10-14T00:00:00Z", true),
+        ("2024-10-14T01:00:00Z", true),
+    ];
+    assert_eq!(changes, expected.map(|(at, moved)| (at.to_owned(), moved)));
 }

@@ -127,6 +127,7 @@ mod tests {
             number,
             at: at(second),
             moved,
+            events: 1,
         }
     }
 

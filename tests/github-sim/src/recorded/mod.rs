@@ -39,7 +39,7 @@ pub struct Recording {
 }
 
 /// When a record is shown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shown {
     /// When it was observed: what was recorded, and nothing that was not.
     #[default]

@@ -108,10 +108,10 @@ impl Shared {
             if changes.is_empty() {
                 continue;
             }
-            let name = repository.key.full_name();
+            let key = &repository.key;
             changes
                 .iter()
-                .for_each(|change| self.notes.changed(&name, change));
+                .for_each(|change| self.notes.changed(key, change));
             self.webhooks
                 .changed(&repository.key, repository.is_archived, &changes);
         }

@@ -11,21 +11,21 @@ use crate::world::{Change, RepositoryKey};
 
 /// What a delivery tells.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// `X-GitHub-Event`.
-    pub(super) name: &'static str,
-    pub(super) payload: Value,
+    pub(crate) name: &'static str,
+    pub(crate) payload: Value,
 }
 
 impl Event {
-    pub(super) fn action(&self) -> Option<&str> {
+    pub(crate) fn action(&self) -> Option<&str> {
         self.payload.get("action")?.as_str()
     }
 }
 
 /// What GitHub tells of a change, in the order in which it happened, as far as that can be told. It tells
 /// nothing of mergeability, nor of references elsewhere.
-pub(super) fn events(key: &RepositoryKey, archived: bool, change: &Change) -> Vec<Event> {
+pub(crate) fn events(key: &RepositoryKey, archived: bool, change: &Change) -> Vec<Event> {
     let nothing = Value::Null;
     let before = change.before.as_deref();
     let mut told = Told {

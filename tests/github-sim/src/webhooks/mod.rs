@@ -3,7 +3,7 @@
 //! A delivery is made once, with GitHub's headers and ten seconds of patience; what fails stays failed
 //! until somebody asks for it again (`POST /app/hook/deliveries/ID/attempts`).
 
-mod events;
+pub(crate) mod events;
 pub(crate) mod payload;
 mod post;
 
