@@ -8,6 +8,7 @@
 mod open;
 mod readers;
 mod service;
+mod stubborn;
 mod under_way;
 mod upkeep;
 mod writer;
