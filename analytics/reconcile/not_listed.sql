@@ -9,19 +9,28 @@ WITH all_scans AS (
     FROM scans
     WHERE scope = 'all' AND finished_at IS NOT NULL
     GROUP BY repository
+),
+listed AS (
+    SELECT inventory.repository, inventory.number
+    FROM inventory
+    JOIN all_scans USING (repository)
+    WHERE inventory.observed_at >= all_scans.started_at
+),
+unlisted AS (
+    SELECT landed.repository, landed.number, landed.observed_at, all_scans.started_at
+    FROM pull_request_observations AS landed
+    JOIN all_scans USING (repository)
+    ANTI JOIN listed USING (repository, number)
+    WHERE landed.gone_at IS NULL
+      AND landed.observed_at < all_scans.started_at
 )
 SELECT
-    landed.repository,
-    landed.number,
+    unlisted.repository,
+    unlisted.number,
     contents.id AS node_id,
     format('not listed from {} on; landed at {}',
-        utc(all_scans.started_at), utc(landed.observed_at)) AS reason,
+        utc(unlisted.started_at), utc(unlisted.observed_at)) AS reason,
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
-    all_scans.started_at AS evidence_at
-FROM pull_request_observations AS landed
-JOIN all_scans USING (repository)
+    unlisted.started_at AS evidence_at
+FROM unlisted
 JOIN pull_request_contents AS contents USING (repository, number)
-LEFT JOIN inventory USING (repository, number)
-WHERE landed.gone_at IS NULL
-  AND landed.observed_at < all_scans.started_at
-  AND (inventory.observed_at IS NULL OR inventory.observed_at < all_scans.started_at)

@@ -6,7 +6,13 @@
 -- remedy: the pull request is fetched, and its rows are written anew; of one that is gone they are removed
 WITH held AS (
     SELECT repository, number, collection, sum(rows)::BIGINT AS rows
-    FROM collection_rows_in_range
+    FROM (
+        -- What has no pull request is no pull request's turn: the range of numbers decides.
+        SELECT * FROM collection_rows_in_range
+        UNION ALL
+        SELECT * FROM collection_rows
+        WHERE number NOT BETWEEN getvariable('from_number') AND getvariable('to_number')
+    )
     GROUP BY repository, number, collection
 )
 SELECT

@@ -148,15 +148,21 @@ impl Database {
     ) -> Result<Reconciled, DatabaseError> {
         let begun = Instant::now();
         let rotation = &self.rotation;
-        let rotates = settings.thorough || is_due(rotation.last_run, now, settings.rotate_every);
+        let is_turn = settings.thorough || is_due(rotation.last_run, now, settings.rotate_every);
         let samples = is_due(rotation.last_sample, now, SAMPLE_EVERY);
         let transaction = self.connection.unchecked_transaction()?;
+        // What is open is looked at each time: else a repair would be asked for again before it is known
+        // whether it helped.
+        let rotates = is_turn || has_open_rows(&transaction)?;
         stage_settings(&transaction, now, settings, rotates)?;
-        let range = if rotates {
-            Some(stage_rotation(&transaction, rotation.next, settings)?)
-        } else {
-            None
-        };
+        let mut next = None;
+        if is_turn {
+            let (from, to) = turn(&transaction, rotation.next, settings)?;
+            stage_rotation(&transaction, from, to)?;
+            next = Some(if to == LAST { 0 } else { to.saturating_add(1) });
+        } else if rotates {
+            stage_rotation(&transaction, 1, 0)?;
+        }
         let mut done = Reconciled {
             elapsed_by_rule: find(&transaction, rotates)?,
             ..Reconciled::default()
@@ -178,9 +184,9 @@ impl Database {
             transaction.execute_batch(include_str!("../reconcile/lifecycle/3_quality.sql"))?;
         }
         transaction.commit()?;
-        if let Some((_, to)) = range {
+        if let Some(next) = next {
             self.rotation.last_run = Some(now);
-            self.rotation.next = to.saturating_add(1);
+            self.rotation.next = next;
         }
         if samples {
             self.rotation.last_sample = Some(now);
@@ -201,11 +207,7 @@ impl Database {
     ) -> Result<Vec<Vec<serde_json::Value>>, DatabaseError> {
         let transaction = self.connection.unchecked_transaction()?;
         stage_settings(&transaction, now, settings, true)?;
-        let everything = ReconcileSettings {
-            thorough: true,
-            ..settings.clone()
-        };
-        stage_rotation(&transaction, 0, &everything)?;
+        stage_rotation(&transaction, 0, LAST)?;
         find(&transaction, true)?;
         let mut statement = transaction.prepare(
             "SELECT found.rule, repository, number, found.reason, changed_at, evidence_at
@@ -290,37 +292,50 @@ fn stage_settings(
     Ok(())
 }
 
-/// Decides whose turn it is: a range of numbers, the temporary table `checked`, and the views over it.
-fn stage_rotation(
+/// The highest number there can be.
+const LAST: i64 = i64::MAX;
+
+/// Whether a rule that takes turns has open findings.
+fn has_open_rows(connection: &Connection) -> Result<bool, DatabaseError> {
+    Ok(connection.query_row(
+        "SELECT count(*) > 0 FROM open_findings JOIN rules USING (rule)
+         WHERE rules.is_rotating AND NOT rules.about_repository",
+        [],
+        |row| row.get(0),
+    )?)
+}
+
+/// The numbers whose turn it is, both ends included.
+fn turn(
     connection: &Connection,
     next: i64,
     settings: &ReconcileSettings,
 ) -> Result<(i64, i64), DatabaseError> {
-    let to = |from: i64| -> Result<Option<i64>, DatabaseError> {
-        Ok(connection.query_row(
-            "SELECT CASE WHEN count(*) = ? THEN max(number) END FROM (
-                 SELECT number FROM pull_request_observations WHERE number >= ?
-                 ORDER BY number LIMIT ?
-             )",
-            [settings.rotate_by.into(), from, settings.rotate_by.into()],
-            |row| row.get(0),
-        )?)
-    };
-    let (from, to) = if settings.thorough {
-        (0, i64::MAX - 1)
-    } else {
-        // From the last ones it goes on with the first ones.
-        match to(next)? {
-            Some(to) => (next, to),
-            None => (next, i64::MAX - 1),
-        }
-    };
+    if settings.thorough {
+        return Ok((0, LAST));
+    }
+    let size = i64::from(settings.rotate_by);
+    // After the last ones come the first ones.
+    let to: Option<i64> = connection.query_row(
+        "SELECT CASE WHEN count(*) = ? THEN max(number) END FROM (
+             SELECT number FROM pull_request_observations WHERE number >= ?
+             ORDER BY number LIMIT ?
+         )",
+        [size, next, size],
+        |row| row.get(0),
+    )?;
+    Ok((next, to.unwrap_or(LAST)))
+}
+
+/// Makes the temporary table `checked`, of the pull requests in the range and of those with open findings
+/// of rules that take turns, and the views over it.
+fn stage_rotation(connection: &Connection, from: i64, to: i64) -> Result<(), DatabaseError> {
     connection.execute_batch(&format!(
         "SET VARIABLE from_number = {from}; SET VARIABLE to_number = {to}; {} {}",
         include_str!("../reconcile/lifecycle/0_checked.sql"),
         integrity::views()
     ))?;
-    Ok((from, if to == i64::MAX - 1 { -1 } else { to }))
+    Ok(())
 }
 
 /// Runs every rule into the temporary table `found`, and tells how long each took. The view that many of

@@ -307,6 +307,48 @@ fn rows_take_turns_and_an_open_finding_is_looked_at_each_time() {
 }
 
 #[test]
+fn an_orphan_stays_found_when_others_have_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.duckdb");
+    let mut world = World::new();
+    world.database = Database::open(&path, Default::default()).unwrap();
+    world.settings.rotate_by = 2;
+    for number in 1..=5 {
+        world.observed(10, &pull_request(number, 1));
+    }
+    drop(std::mem::replace(
+        &mut world.database,
+        Database::in_memory().unwrap(),
+    ));
+    let writer = duckdb::Connection::open(&path).unwrap();
+    writer
+        .execute_batch(
+            "DELETE FROM pull_request_contents WHERE number = 1;
+             DELETE FROM pull_request_observations WHERE number = 1",
+        )
+        .unwrap();
+    drop(writer);
+    world.database = Database::open(&path, Default::default()).unwrap();
+    let seen = [30, 90, 150, 210].map(|at| {
+        let done = world.reconcile(at);
+        (done.opened, done.repaired, done.closed)
+    });
+    assert_eq!(seen, [(1, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0)]);
+    // GitHub does not have it: its rows go.
+    let mut gone = changeset(ChangesetKind::Gone, &pull_request(1, 1), at(215));
+    gone.provenance.source = prmirror_proto::Source::Finding;
+    world.land(216, Record::Changeset(gone));
+    assert_eq!(world.reconcile(280).repaired, 1);
+    assert_eq!(
+        rows(
+            &world.database,
+            "SELECT count(*) FROM files WHERE number = 1"
+        ),
+        ["[0]"]
+    );
+}
+
+#[test]
 fn the_quality_is_sampled_when_it_changes_and_once_an_hour() {
     let mut world = World::new();
     world.observed(10, &pull_request(1, 1));

@@ -126,6 +126,8 @@ fn everything_is_counted() {
             ("stale".into(), 1)
         ])
     );
+    assert_eq!(repository.numbers_by_rule["missing"], [6]);
+    assert_eq!(repository.numbers_by_rule["stale"], [1]);
     assert_eq!((repository.findings, repository.quarantined), (4, 1));
     assert_eq!((repository.versions, repository.events), (5, 6));
     assert_eq!(

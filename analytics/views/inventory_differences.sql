@@ -3,6 +3,25 @@
 -- is the list lagging behind, and no difference. Each column is compared, and not the fingerprints: the
 -- landed one tells what was landed, and not what is in the table now.
 CREATE OR REPLACE VIEW inventory_differences AS
+WITH landed_keys AS (
+    SELECT hash(repository, number, fingerprint, updated_at, state, head_ref_oid, is_draft, review_decision, label_names,
+        total_labels, total_assignees, total_review_requests, changed_files, total_commits, total_reviews,
+        total_review_threads, total_comments, total_timeline, total_closing_issues, checks_state, checks_total,
+        check_run_counts, status_context_counts, contexts_digest) AS key
+    FROM pull_request_contents
+),
+-- Joining a million wide rows to compare each column takes five times as long as looking for their hashes.
+differing AS (
+    SELECT repository, number
+    FROM (
+        SELECT repository, number, hash(repository, number, fingerprint, updated_at, state, head_ref_oid, is_draft, review_decision, label_names,
+        total_labels, total_assignees, total_review_requests, changed_files, total_commits, total_reviews,
+        total_review_threads, total_comments, total_timeline, total_closing_issues, checks_state, checks_total,
+        check_run_counts, status_context_counts, contexts_digest) AS key
+        FROM inventory
+    )
+    ANTI JOIN landed_keys USING (key)
+)
 SELECT
     inventory.repository,
     inventory.number,
@@ -46,35 +65,12 @@ SELECT
     contents.contexts_digest AS landed_contexts_digest,
     inventory.contexts_digest AS inventory_contexts_digest
 FROM inventory
+JOIN differing USING (repository, number)
 JOIN pull_request_contents AS contents USING (repository, number)
 JOIN pull_request_observations AS landed USING (repository, number)
 WHERE inventory.observed_at > landed.observed_at
   AND inventory.updated_at >= contents.updated_at
-  AND landed.gone_at IS NULL
-  AND (
-      inventory.fingerprint <> contents.fingerprint
-      OR inventory.updated_at <> contents.updated_at
-      OR inventory.state <> contents.state
-      OR inventory.head_ref_oid <> contents.head_ref_oid
-      OR inventory.is_draft <> contents.is_draft
-      OR inventory.review_decision IS DISTINCT FROM contents.review_decision
-      OR inventory.label_names <> contents.label_names
-      OR inventory.total_labels <> contents.total_labels
-      OR inventory.total_assignees <> contents.total_assignees
-      OR inventory.total_review_requests <> contents.total_review_requests
-      OR inventory.changed_files <> contents.changed_files
-      OR inventory.total_commits <> contents.total_commits
-      OR inventory.total_reviews <> contents.total_reviews
-      OR inventory.total_review_threads <> contents.total_review_threads
-      OR inventory.total_comments <> contents.total_comments
-      OR inventory.total_timeline <> contents.total_timeline
-      OR inventory.total_closing_issues <> contents.total_closing_issues
-      OR inventory.checks_state IS DISTINCT FROM contents.checks_state
-      OR inventory.checks_total IS DISTINCT FROM contents.checks_total
-      OR inventory.check_run_counts IS DISTINCT FROM contents.check_run_counts
-      OR inventory.status_context_counts IS DISTINCT FROM contents.status_context_counts
-      OR inventory.contexts_digest IS DISTINCT FROM contents.contexts_digest
-  );
+  AND landed.gone_at IS NULL;
 COMMENT ON VIEW inventory_differences IS 'Pull requests of which a poll or sweep showed something else, later, than what is landed: both sides of every compared column.';
 COMMENT ON COLUMN inventory_differences.repository IS 'owner/name.';
 COMMENT ON COLUMN inventory_differences.number IS 'Number of the pull request.';

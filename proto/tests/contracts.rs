@@ -31,7 +31,8 @@ fn samples() -> Vec<(&'static str, Value)> {
     let repository = json!({"owner": "octo-org", "name": "octo.repo"});
     let provenance = json!({
         "source": "poll", "lane": "realtime", "noticed_at": "2024-10-15T19:00:05Z",
-        "changed_at": "2024-10-15T19:00:00Z", "request": "change:realtime:octo-org/octo.repo#7:seen:0"
+        "changed_at": "2024-10-15T19:00:00Z", "request": "change:realtime:octo-org/octo.repo#7:seen:0",
+        "fetch_version": 1
     });
     let list = |nodes: Value| json!({"total": nodes.as_array().unwrap().len(), "completeness": "complete", "nodes": nodes});
     let comment = json!({

@@ -9,6 +9,7 @@ mod open;
 mod readers;
 mod rebuild;
 mod service;
+mod stubborn;
 mod swap;
 mod under_way;
 mod upkeep;

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::readers::Readers;
+use crate::stubborn::stubborn;
 use crate::under_way::under_way;
 use crate::writer::Writer;
 
@@ -62,6 +63,7 @@ pub async fn reconcile_once(
     let settings = ReconcileSettings {
         under_way: under_way(bus).await?.into_iter().collect(),
         thorough,
+        stubborn: stubborn(bus, pipeline.fetch.max_attempts).await?,
         ..settings(pipeline)
     };
     let reconciled = writer.reconcile(settings).await?;
