@@ -1,5 +1,6 @@
 //! The sections of `pipeline.toml`, each with its defaults.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -309,4 +310,20 @@ impl Default for VerifyConfig {
             share: 0.1,
         }
     }
+}
+
+/// `[page]`: the page that shows how the mirror is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PageConfig {
+    /// Where `prmirror up` serves it, on this machine only; none is nowhere.
+    #[serde(deserialize_with = "listen")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::http::parse_listen(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
 }
