@@ -65,7 +65,7 @@ async fn what_is_stored_is_found_by_place_and_by_subject() {
 
 #[tokio::test]
 async fn what_is_published_again_is_the_same_under_another_id() {
-    let server = NatsServer::start().await;
+    let server = NatsServer::start_with(|config| config.max_payload = 1_000_000).await;
     let bus = server.bus().await;
     let large = large_finding(9, 2 << 20);
     bus.publish(outgoing(&large), Some("a cause"))

@@ -144,19 +144,22 @@ pub(crate) async fn waiting(bus: &Bus, pipeline: &Pipeline) -> anyhow::Result<Ta
         name: name.to_owned(),
         column_type: "VARCHAR".to_owned(),
     });
-    let rows = topology.consumers.iter().map(|consumer| {
-        vec![
-            consumer.stage.unwrap_or("subscriber").into(),
-            consumer.name.as_str().into(),
-            consumer.stream.as_str().into(),
-            consumer.pending.into(),
-            consumer.in_hand.into(),
-            consumer.redelivered.into(),
-        ]
-    });
+    let consumers = topology.consumers.iter();
+    let rows: Vec<Vec<serde_json::Value>> = consumers
+        .map(|consumer| {
+            vec![
+                consumer.stage.unwrap_or("subscriber").into(),
+                consumer.name.as_str().into(),
+                consumer.stream.as_str().into(),
+                consumer.pending.into(),
+                consumer.in_hand.into(),
+                consumer.redelivered.into(),
+            ]
+        })
+        .collect();
     Ok(Table {
         columns: columns.into(),
-        rows: rows.collect(),
+        rows,
         truncated: false,
     })
 }

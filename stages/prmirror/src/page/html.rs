@@ -94,10 +94,8 @@ pub(super) fn table(answer: &Table) -> String {
         return "<p>nothing</p>".to_owned();
     }
     let numeric = |at: usize| {
-        let cells = answer.rows.iter().filter_map(|row| row.get(at));
-        cells
-            .into_iter()
-            .all(|value| value.is_number() || value.is_null())
+        let mut cells = answer.rows.iter().filter_map(|row| row.get(at));
+        cells.all(|value| value.is_number() || value.is_null())
     };
     let numeric: Vec<bool> = (0..answer.columns.len()).map(numeric).collect();
     let class = |at: usize| {
