@@ -14,7 +14,7 @@ use crate::context::Context;
 ///
 /// # Errors
 /// In words, when it is no address or not one of this machine alone.
-pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let address = match text.parse::<u16>() {
         Ok(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
         Err(_) => text.parse().map_err(|_| {
@@ -25,7 +25,7 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         Ok(address)
     } else {
         Err(format!(
-            "{address} can be reached from other machines: metrics are served on 127.0.0.1 or [::1] only"
+            "{address} can be reached from other machines: write 127.0.0.1 or [::1], nothing else is served"
         ))
     }
 }

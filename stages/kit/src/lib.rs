@@ -31,6 +31,7 @@ pub use command::{
 pub use config::Pipeline;
 pub use context::{Context, Health};
 pub use delivery::Delivery;
+pub use http::parse_listen;
 pub use kv::{Entry, Kv, KvError};
 pub use metrics::{Metric, Metrics};
 pub use outcome::{Outcome, Outgoing};

@@ -1,14 +1,17 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prmirror_kit::config::{ConfigError, Pipeline, parse_duration};
+use prmirror_kit::parse_listen;
 
 use crate::backfill::{self, BackfillCommand};
 use crate::explain::{self, ExplainArgs};
+use crate::page::{self, PageArgs};
 use crate::quarantine::{self, QuarantineCommand};
 use crate::refresh::{self, RefreshArgs};
 use crate::replay::{self, ReplayArgs};
@@ -84,6 +87,8 @@ enum Command {
     Quarantine(QuarantineCommand),
     /// Draw how messages flow, and where they wait
     Topology(TopologyArgs),
+    /// Show how the mirror is, on a page for a browser on this machine
+    Page(PageArgs),
     /// Start, pause and look at the walks over whole repositories
     #[command(subcommand)]
     Backfill(BackfillCommand),
@@ -182,6 +187,9 @@ pub(crate) struct UpArgs {
     /// With --once: give up when nothing has moved for so long; waiting for GitHub's next hour is not counted
     #[arg(long, value_name = "TIME", default_value = "3m", value_parser = parse_duration)]
     pub(crate) patience: Duration,
+    /// Serve a page for a browser on this machine; at a free port unless one is named
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:0", value_parser = parse_listen)]
+    pub(crate) page: Option<SocketAddr>,
     /// Stop after so long
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     pub(crate) run_for: Option<Duration>,
@@ -206,6 +214,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
             Command::Explain(args) => explain::explain(args).await,
             Command::Quarantine(command) => quarantine::quarantine(command).await,
             Command::Topology(args) => topology::topology(args).await,
+            Command::Page(args) => page::page(args).await,
             Command::Backfill(command) => backfill::backfill(command).await,
             Command::Replay(args) => replay::replay(args).await,
             Command::Refresh(args) => refresh::refresh(args).await,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use futures::TryStreamExt as _;
+use prmirror_analytics::{Column, Table};
 use prmirror_kit::Bus;
 use prmirror_kit::config::{Pipeline, STAGES};
 use prmirror_proto::subjects::{
@@ -125,6 +126,42 @@ pub(crate) async fn topology(args: TopologyArgs) -> anyhow::Result<u8> {
     };
     print!("{text}");
     Ok(EXIT_COMPLETE)
+}
+
+/// What waits for whom, as a table.
+pub(crate) async fn waiting(bus: &Bus, pipeline: &Pipeline) -> anyhow::Result<Table> {
+    let mut topology = Topology::of(pipeline);
+    topology.look(bus).await?;
+    let names = [
+        "stage",
+        "consumer",
+        "stream",
+        "waiting",
+        "in_hand",
+        "delivered_again",
+    ];
+    let columns = names.map(|name| Column {
+        name: name.to_owned(),
+        column_type: "VARCHAR".to_owned(),
+    });
+    let consumers = topology.consumers.iter();
+    let rows: Vec<Vec<serde_json::Value>> = consumers
+        .map(|consumer| {
+            vec![
+                consumer.stage.unwrap_or("subscriber").into(),
+                consumer.name.as_str().into(),
+                consumer.stream.as_str().into(),
+                consumer.pending.into(),
+                consumer.in_hand.into(),
+                consumer.redelivered.into(),
+            ]
+        })
+        .collect();
+    Ok(Table {
+        columns: columns.into(),
+        rows,
+        truncated: false,
+    })
 }
 
 /// The stage that a durable consumer belongs to.

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -88,7 +91,12 @@ fn verify_tells_the_truth_rate() {
     let mut up = deployment.up(&[]);
     mirror.settle(&mut up, LIMIT);
 
-    // In step: everything is right, every field was looked at, and it is landed.
+    // In step: everything is right, every field was looked at, and it is landed. What is too heavy for
+    // GitHub is read in pieces.
+    let heavy = commented(&sim)[2];
+    let fault = json!({ "operation": "VerifyPullRequest", "number": heavy, "nodes_above": 5000,
+        "effect": { "kind": "html", "status": 502 } });
+    sim.faults().add(serde_json::from_value(fault).unwrap());
     let (told, code) = asked(&deployment, &["verify", "--all", "--json"]);
     assert_eq!(code, Some(0), "{told:#}");
     let all = sim.pull_requests() as u64;
@@ -138,6 +146,17 @@ fn verify_tells_the_truth_rate() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("truth rate 100.00 %"), "{said}");
+
+    // What cannot be read is told, and keeps no other from being compared.
+    let fault = json!({ "operation": "VerifyPullRequest", "number": locked,
+        "effect": { "kind": "pull_request_failed" } });
+    sim.faults().add(serde_json::from_value(fault).unwrap());
+    let (told, code) = asked(&deployment, &["verify", "--all", "--json"]);
+    assert_eq!(code, Some(3), "{told:#}");
+    assert_eq!(told["right"], all - 1);
+    assert_eq!(told["notes"][0]["outcome"], "unreadable", "{told:#}");
+    assert_eq!(told["notes"][0]["number"], locked);
+    sim.faults().clear();
     end(&deployment, &mut up);
     mirror.compare().assert_equal();
 
@@ -153,6 +172,11 @@ fn verify_tells_the_truth_rate() {
         connection.execute_batch(&sql).unwrap();
     }
     drop(connection);
+    // Nothing is repaired meanwhile, whatever else finds it.
+    let no_repairs = QUICK.replace("[fetch]", "[fetch]\nlanes = [\"bulk\"]");
+    deployment.configure(&format!(
+        "repositories = [\"{OWNER}/{NAME}\"]\n{no_repairs}"
+    ));
     let mut up = deployment.up(&[]);
     eventually("the mirror answers", LIMIT, || {
         assert!(up.is_running(), "{}", deployment.words(&up));
@@ -203,6 +227,50 @@ fn verification_happens_by_itself() {
     let status = up.wait(LIMIT);
     assert!(status.is_some(), "{}", deployment.words(&up));
     assert_eq!(deployment.processes(), [0; 0], "nothing is left running");
+}
+
+/// A running `prmirror page`.
+struct PageServer {
+    child: Child,
+    address: String,
+}
+
+impl PageServer {
+    fn start(deployment: &Deployment) -> Self {
+        let mut command = deployment.program("prmirror", &["page"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = line
+            .trim()
+            .trim_start_matches("http://")
+            .trim_end_matches('/');
+        let address = address.to_owned();
+        assert!(address.starts_with("127.0.0.1:"), "{line}");
+        Self { child, address }
+    }
+
+    /// The answer to a browser that was told this host.
+    fn get(&self, host: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for PageServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 #[test]
@@ -279,6 +347,26 @@ fn explain_tells_the_journey() {
     assert_eq!(output.status.code(), Some(1));
     let output = deployment.run(&["explain", "octo-org"]);
     assert_eq!(output.status.code(), Some(2));
+
+    // The page says the same to a browser on this machine, and nothing to others.
+    let page = PageServer::start(&deployment);
+    let shown = page.get("127.0.0.1");
+    assert!(shown.starts_with("HTTP/1.1 200"), "{shown}");
+    for word in [
+        "octo-org/octo-repo",
+        "complete ·",
+        "Freshness",
+        "diff-integrity",
+        "<svg",
+    ] {
+        assert!(shown.contains(word), "`{word}` is not shown: {shown}");
+    }
+    assert!(
+        !shown.contains("class=\"bad\""),
+        "every query has an answer: {shown}"
+    );
+    assert!(page.get("elsewhere.example").starts_with("HTTP/1.1 403"));
+    drop(page);
 
     // The picture shows every consumer that there is.
     let (drawn, _) = asked(&deployment, &["topology", "--json"]);

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 pub use repositories::{Priority, Repository};
 pub use sections::{
-    AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PublishConfig, ReconcileConfig,
-    RoutingConfig, ValidateConfig, VerifyConfig, WebhooksConfig,
+    AppConfig, DetectConfig, FetchConfig, GithubConfig, NatsConfig, PageConfig, PublishConfig,
+    ReconcileConfig, RoutingConfig, ValidateConfig, VerifyConfig, WebhooksConfig,
 };
 pub use streams::{Limits, StreamConfig, Streams};
 pub use units::{parse_bytes, parse_duration};
@@ -54,6 +54,8 @@ pub struct Pipeline {
     pub reconcile: ReconcileConfig,
     /// How it is read again from GitHub.
     pub verify: VerifyConfig,
+    /// The page for a browser.
+    pub page: PageConfig,
     /// How long and how much each stream keeps.
     pub streams: Streams,
     /// The stages, by name.

@@ -415,3 +415,19 @@ impl Default for VerifyConfig {
         }
     }
 }
+
+/// `[page]`: the page that shows how the mirror is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PageConfig {
+    /// Where `prmirror up` serves it, on this machine only; none is nowhere.
+    #[serde(deserialize_with = "listen")]
+    pub listen: Option<SocketAddr>,
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    crate::http::parse_listen(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
+}

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::arguments::{EXIT_COMPLETE, EXIT_GAPS, Unusable, UpArgs};
 use crate::folder::DataFolder;
+use crate::page;
 use crate::summary::View;
 use demo::Demo;
 use processes::{Ended, Processes};
@@ -68,6 +69,10 @@ pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
         server.url(),
         folder.path.display()
     );
+    if let Some(listen) = args.page.or(pipeline.page.listen) {
+        let serving = page::serve(listen, bus.clone(), pipeline.clone(), shutdown.clone());
+        println!("page http://{}/", serving.await?);
+    }
     let mut verifier = Verifier::new(
         &folder,
         config.clone(),

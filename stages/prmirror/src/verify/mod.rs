@@ -30,7 +30,9 @@ const NAME: &str = "verify";
 /// Pull requests that are read from GitHub before the tables are: few, so that both are about as old.
 const BATCH: usize = 10;
 
-/// Looks at a pull request that differs in another way each time.
+/// Looks at a pull request that differs in another way each time, or in a way that the next poll or
+/// sweep would see. The pauses between them grow: with the usual intervals it is looked at for nine
+/// minutes, which is several sweeps of what is open.
 const LOOKS: u32 = 5;
 
 const LONG: &str = "\
@@ -38,8 +40,8 @@ Reads pull requests from GitHub again and compares every field of every table wi
 
 It asks GitHub with documents of its own, one pull request after the other and each list page by page to \
 its end, and shares no code with what fills the tables. What differs is looked at a second time a little \
-later: only what differs again in the same way counts, so that a change that is on its way is no \
-difference. Every result lands in the mirror itself; what differs becomes a finding, and is repaired.
+later: only what differs again in the same way counts, and what a poll or sweep will see gets the time \
+to be seen, so that a change that is on its way is no difference. Every result lands in the mirror itself; what differs becomes a finding, and is repaired.
 
 Never compared, because GitHub computes it when it is asked: mergeable, merge_state_status and \
 potential_merge_commit_oid. Nor what is the mirror's own: version, source, lane, request, and the times \
@@ -315,20 +317,22 @@ impl Run {
                 let same = |difference: &FieldDifference| known.contains(difference);
                 let differs = !verification.differences.is_empty();
                 let again = verification.differences.iter().any(same);
-                if !differs || (again && !moved) {
+                let looks = before.looks + 1;
+                let patient = is_behind(&verification.differences) && looks < LOOKS;
+                if !differs || (again && !moved && !patient) {
                     verification.differences.retain(same);
                     self.report(verification).await?;
-                } else if before.looks + 1 >= LOOKS {
+                } else if looks >= LOOKS {
                     self.tally.add(Outcome::Unsettled {
                         repository: before.repository.clone(),
                         number: before.number,
                     });
                 } else {
                     self.again.push(Again {
-                        due: Instant::now() + self.grace,
+                        due: Instant::now() + self.grace * looks,
                         repository: before.repository.clone(),
                         number: before.number,
-                        looks: before.looks + 1,
+                        looks,
                         differences: verification.differences,
                     });
                 }
@@ -422,6 +426,18 @@ fn ended(error: ReadError) -> RunError {
             RunError::Failed(anyhow::Error::new(error))
         }
     }
+}
+
+/// Whether the next poll or sweep would see it: such a difference may be a change that is on its way,
+/// and gets the time for it.
+fn is_behind(differences: &[FieldDifference]) -> bool {
+    differences.iter().any(|difference| {
+        difference.table == "pull_requests"
+            && matches!(
+                difference.column.as_deref(),
+                None | Some("fingerprint" | "gone_at")
+            )
+    })
 }
 
 /// What is to be said of a pull request that GitHub does not have (any more).
