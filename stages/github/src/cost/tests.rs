@@ -241,7 +241,7 @@ fn variables(document: &str, size: u64) -> Json {
         .collect()
 }
 
-fn value_of(wanted: &Type<'_, &str>, size: u64) -> Json {
+fn value_of<'d>(wanted: &Type<'d, &'d str>, size: u64) -> Json {
     match wanted {
         Type::NonNullType(inner) => value_of(inner, size),
         Type::ListType(inner) => vec![value_of(inner, size); size.min(3) as usize].into(),
