@@ -23,7 +23,8 @@ pub use messages::{
     AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
     CloudEvent, Connection, Decision, Event, EventData, FETCH_VERSION, FetchOutcome, Fetched,
     FieldDifference, Finding, InventoryPage, InventoryScope, Lane, Observation, Page, Provenance,
-    QuarantineDecision, Quarantined, Severity, Source, ToldBy, Valid, Verification, WebhookDelivery,
+    QuarantineDecision, Quarantined, Severity, Source, ToldBy, Valid, Verification,
+    WebhookDelivery,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};
 pub use repository::RepositoryName;

@@ -43,7 +43,7 @@ pub fn is_alive(pid: u32) -> bool {
 
 /// The most memory that a process has had in RAM so far, in bytes.
 #[must_use]
-pub fn peak_memory(pid: u32) -> Option<u64> {
+pub(crate) fn peak_memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
         .lines()

@@ -396,7 +396,7 @@ pub(super) fn each(
         let (picked, _) = pick(shapes, line, number, at, record.pull_request.get())
             .map_err(|reason| fail(Some(line), reason))?;
         let id = picked.id.clone();
-        if let Some(value) = picked.into_value() {
+        if let Some(value) = picked.value() {
             take(line, record.repository.into_owned(), number, at, &id, value)?;
         }
     }
