@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use duckdb::{AccessMode, Connection};
+use duckdb::Connection;
 use github_sim::{Config, Generate, Sim, Time};
 use prmirror_e2e::{Broker, Deployment, Mirror, QUICK, eventually, to_the_end};
 use serde_json::Value;
@@ -150,31 +150,45 @@ fn twice_the_same_and_those_that_were_there() {
     let broker = Broker::of(&deployment);
     let data = deployment.data();
     let data = data.to_str().unwrap();
+    let file = |name: &str| deployment.path().join(name);
+    let first = replay(&deployment, &broker, &file("first.duckdb"), &[]);
     let publish = ["--nats", broker.url(), "--data", data];
     let mut publish = deployment.program("publish", &publish).spawn().unwrap();
-    let status = ["status", "--data", data, "--nats", broker.url(), "--json"];
+    let positions = "SELECT stream, max(last_sequence) AS last FROM stream_positions GROUP BY ALL";
+    let positions = [
+        "sql",
+        "--data",
+        data,
+        "--nats",
+        broker.url(),
+        "--format",
+        "json",
+        positions,
+    ];
     eventually("publish has landed everything", LIMIT, || {
-        let output = to_the_end(&mut deployment.program("prmirror", &status), LIMIT);
-        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let pending = status["pending"].as_object()?.iter();
-        let waiting = pending.filter(|(consumer, _)| consumer.starts_with("publish-"));
-        let waiting: Vec<u64> = waiting.filter_map(|(_, count)| count.as_u64()).collect();
-        (waiting.len() >= 4 && waiting.iter().all(|count| *count == 0)).then_some(())
+        let output = to_the_end(&mut deployment.program("prmirror", &positions), LIMIT);
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).ok()?;
+        let landed = |stream: &str| rows.iter().find(|row| row["stream"] == stream);
+        let ends = first["positions"].as_object().unwrap().iter();
+        let all = ends
+            .filter(|(stream, _)| *stream != "PR_FETCHED")
+            .all(|(stream, end)| {
+                landed(stream).is_some_and(|row| row["last"].as_u64() >= end.as_u64())
+            });
+        all.then_some(())
     });
     prmirror_e2e::terminate(publish.id());
     assert!(publish.wait().unwrap().success());
 
-    let file = |name: &str| deployment.path().join(name);
-    let [first, second] = ["first.duckdb", "second.duckdb"].map(|name| {
-        let report = replay(&deployment, &broker, &file(name), &[]);
+    let second = replay(&deployment, &broker, &file("second.duckdb"), &[]);
+    for report in [&first, &second] {
         println!(
-            "{name}: {} answers, {:.0} a second, {} records landed",
+            "{} answers, {:.0} a second, {} records landed",
             report["answers"]["read"],
             report["answers_per_second"].as_f64().unwrap(),
             report["landing"]["landed"],
         );
-        report
-    });
+    }
     assert_eq!(digests(&first), digests(&second));
     assert!(digests(&first).len() >= 20, "{:?}", digests(&first));
     assert_eq!(

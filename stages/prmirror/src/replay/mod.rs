@@ -35,17 +35,17 @@ use span::{At, PullRequest, Spans, Which};
 /// Arguments of `replay`.
 #[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
-The file has every table but the findings, which are the mirror's own: what follows from GitHub's answers
-is judged and compared again by the rules of this build; inventory, backfills, costs and what was set aside
-are landed again. With --swap, publish adds what only the live database has, such as what happened before
-the oldest answer that is kept, and goes on where the file ends.
+The file has every table but the findings, which are the mirror's own: what follows from GitHub's \
+answers is judged and compared again by the rules of this build; inventory, backfills, costs and what \
+was set aside are landed again. With --swap, publish adds what only the live database has, such as what \
+happened before the oldest answer that is kept, and goes on where the file ends.
 
 Examples:
   After a change of rules or tables, make the mirror again without asking GitHub:
     prmirror replay --into .prmirror/new.duckdb --swap
 
-  Look at what one pull request was seen with, last Monday:
-    prmirror replay --from 2026-11-16T00:00:00Z --to 2026-11-17T00:00:00Z --pr o/r#7 --into monday.duckdb
+  Look at what one pull request was seen with on a day:
+    prmirror replay --from 2026-11-16T00:00:00Z --to 2026-11-17T00:00:00Z --pr o/r#7 --into one.db
 
   Take a file that was made before:
     prmirror replay --swap .prmirror/new.duckdb")]

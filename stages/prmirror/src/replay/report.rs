@@ -23,6 +23,8 @@ pub(crate) struct Report {
     into: PathBuf,
     span: Span,
     since: Timestamp,
+    /// The last message of each stream that is in it.
+    positions: BTreeMap<String, u64>,
     gone_before: u64,
     seconds: f64,
     answers_per_second: f64,
@@ -47,6 +49,11 @@ impl Report {
             into: into.to_owned(),
             span: spans.answers.clone(),
             since: spans.since,
+            positions: spans
+                .positions()
+                .into_iter()
+                .map(|range| (range.stream, range.last))
+                .collect(),
             gone_before: spans.gone,
             seconds,
             answers_per_second: answers.read as f64 / seconds.max(0.001),
