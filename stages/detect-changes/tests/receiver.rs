@@ -57,7 +57,9 @@ async fn a_repetition_is_known_for_as_long_as_the_first_is_kept() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Nats-Msg-Id", "probe");
         let subject = format!("pr.webhooks.probe.{n}");
-        let sent = jetstream.publish_with_headers(subject, headers, "{}".into()).await;
+        let sent = jetstream
+            .publish_with_headers(subject, headers, "{}".into())
+            .await;
         sent.unwrap().await.unwrap().duplicate
     };
     assert!(!probe(1).await);

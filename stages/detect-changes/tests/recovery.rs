@@ -69,7 +69,8 @@ async fn list(
     let end = (start + PAGE).min(attempts.len());
     let mut answer = HeaderMap::new();
     if end < attempts.len() {
-        let link = format!("<http://x/app/hook/deliveries?per_page=100&cursor={end}>; rel=\"next\"");
+        let link =
+            format!("<http://x/app/hook/deliveries?per_page=100&cursor={end}>; rel=\"next\"");
         answer.insert(header::LINK, link.parse().unwrap());
     }
     (answer, Json(attempts[start..end].to_vec()))
@@ -136,10 +137,17 @@ async fn what_failed_is_asked_for_once_and_arrives() {
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
     let progress = json!({ "until": hour_ago });
     probes.put("app.17.deliveries", &progress).await.unwrap();
-    webhook::recover_deliveries(&process.setup, &client).await.unwrap();
+    webhook::recover_deliveries(&process.setup, &client)
+        .await
+        .unwrap();
     assert_eq!(world.request(1).await.basis, "webhook:lost");
     eventually("the next look finds nothing", || async {
-        let progress = probes.get::<Value>("app.17.deliveries").await.unwrap().unwrap().value;
+        let progress = probes
+            .get::<Value>("app.17.deliveries")
+            .await
+            .unwrap()
+            .unwrap()
+            .value;
         let until: Timestamp = progress["until"].as_str().unwrap().parse().unwrap();
         (until > Timestamp::now() - SignedDuration::from_mins(2)).then_some(())
     })

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use prmirror_analytics::Table;
 use prmirror_kit::Bus;
 use prmirror_kit::config::parse_duration;
+use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::Lane;
+use prmirror_proto::repository::InvalidRepositoryName;
 use prmirror_proto::requests::{
     RefreshAnswer, RefreshRequest, SUBJECT_REFRESH, SUBJECT_SQL, SqlRequest,
 };
-use prmirror_proto::RepositoryName;
-use prmirror_proto::repository::InvalidRepositoryName;
 use tokio::time::Instant;
 
 use crate::arguments::{EXIT_COMPLETE, EXIT_GAPS, Place};
@@ -121,7 +121,11 @@ pub(crate) async fn refresh(args: RefreshArgs) -> anyhow::Result<u8> {
         }
         return Ok(EXIT_COMPLETE);
     }
-    let mut names: Vec<String> = missing.iter().take(NAMED).map(|n| format!("#{n}")).collect();
+    let mut names: Vec<String> = missing
+        .iter()
+        .take(NAMED)
+        .map(|n| format!("#{n}"))
+        .collect();
     if missing.len() > NAMED {
         names.push("…".to_owned());
     }
@@ -157,7 +161,11 @@ async fn wait(
         }
         if progress && missing.len() != told {
             told = missing.len();
-            eprintln!("{} of {} landed", answer.numbers.len() - told, answer.numbers.len());
+            eprintln!(
+                "{} of {} landed",
+                answer.numbers.len() - told,
+                answer.numbers.len()
+            );
         }
         if missing.is_empty() || Instant::now() >= deadline {
             break;

@@ -148,7 +148,13 @@ fn every_code_has_its_page_and_every_page_its_code() {
     ] {
         let (folder, _) = &packages()[package];
         for (path, text) in sources(folder) {
-            let holds_codes = ["error.rs", "outcome.rs", "rules.rs", "lib.rs", "webhooks.rs"];
+            let holds_codes = [
+                "error.rs",
+                "outcome.rs",
+                "rules.rs",
+                "lib.rs",
+                "webhooks.rs",
+            ];
             let file = path.file_name().unwrap().to_str().unwrap();
             if !holds_codes.contains(&file) {
                 continue;

@@ -34,7 +34,10 @@ pub(crate) struct Delivery {
 
 impl Load {
     pub(crate) fn new(rate: u64, seconds: u64, burst: u64) -> anyhow::Result<Self> {
-        ensure!(rate > 0 && seconds > 0 && burst > 1, "nothing is to be sent");
+        ensure!(
+            rate > 0 && seconds > 0 && burst > 1,
+            "nothing is to be sent"
+        );
         Ok(Self {
             rate,
             deliveries: rate * seconds,

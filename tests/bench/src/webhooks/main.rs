@@ -96,7 +96,10 @@ async fn main() -> anyhow::Result<()> {
          this machine, the sender included."
     );
     if lost > 0 || outcome.missing > 0 {
-        bail!("{lost} deliveries are lost, {} pull requests have no request", outcome.missing);
+        bail!(
+            "{lost} deliveries are lost, {} pull requests have no request",
+            outcome.missing
+        );
     }
     stage.stop().await
 }

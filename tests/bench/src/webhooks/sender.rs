@@ -160,7 +160,10 @@ impl Connection {
             }
         }
         let mut body = Vec::new();
-        (&mut self.reader).take(length).read_to_end(&mut body).await?;
+        (&mut self.reader)
+            .take(length)
+            .read_to_end(&mut body)
+            .await?;
         Ok((status, self))
     }
 }

@@ -106,7 +106,10 @@ impl Stage {
     }
 
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.process.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        let pid = self
+            .process
+            .id()
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         kill_process(pid.context("detect-changes is gone")?, Signal::TERM)?;
         let status = self.process.wait().await?;
         self.server.stop().await;
@@ -137,6 +140,10 @@ fn spawn(pipeline: &Path, data: &Path, token: &str) -> anyhow::Result<Child> {
 fn most_memory(pid: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let text = line.context("no VmHWM")?.trim().trim_end_matches("kB").trim();
+    let text = line
+        .context("no VmHWM")?
+        .trim()
+        .trim_end_matches("kB")
+        .trim();
     Ok(text.parse()?)
 }
