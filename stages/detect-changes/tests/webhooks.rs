@@ -268,10 +268,11 @@ async fn every_example_is_accepted_and_leads_where_it_should() {
     process.running.stop().await.unwrap();
 }
 
-/// Every pull request of the two repositories that the examples name, by number or by their head, and
-/// the one that carries the label.
-const EXPECTED: [&str; 3] = [
+/// Every pull request of the two repositories that the examples name, and the one that carries the
+/// label.
+const EXPECTED: [&str; 4] = [
     "Codertocat/Hello-World#2",
     "Codertocat/Hello-World#1000",
-    "octo-org/octo-repo#1",
+    "octo-org/octo-repo#104",
+    "octo-org/octo-repo#118",
 ];

@@ -91,9 +91,12 @@ pub(crate) enum Reading {
 /// A payload that is not what its event promises.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
-    /// It is no JSON object.
-    #[error("the payload is no JSON object: {0}")]
+    /// It is no JSON.
+    #[error("the payload is no JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// It is some other JSON.
+    #[error("the payload is no JSON object")]
+    NoObject,
     /// Something is not there.
     #[error("the payload of {event} has no {what}")]
     Missing {
@@ -202,6 +205,10 @@ pub(crate) fn label(event: &str) -> &'static str {
 
 /// What a delivery says.
 pub(crate) fn read(event: &str, text: &str) -> Result<Reading, Unreadable> {
+    // A list would be read as the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(Unreadable::NoObject);
+    }
     let payload: Payload<'_> = serde_json::from_str(text)?;
     let action = payload.action();
     match event {
@@ -391,7 +398,7 @@ impl Reader<'_> {
         said.changed_at = part(self.payload.updated_at);
         let branches: Vec<Named> = part(self.payload.branches).unwrap_or_default();
         let default = &self.repository.default_branch;
-        // Branches of this repository that have it as their head.
+        // Branches of this repository that it is on: what is merged is nobody's new head.
         let on_default = default.is_some() && branches.iter().any(|branch| branch.name == *default);
         let unknown = if on_default {
             Unknown::Drop

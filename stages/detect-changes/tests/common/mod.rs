@@ -23,31 +23,31 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-pub const OWNER: &str = "octo-org";
-pub const NAME: &str = "octo-repo";
-pub const SECRET: &str = "It's a Secret to Everybody";
+pub(crate) const OWNER: &str = "octo-org";
+pub(crate) const NAME: &str = "octo-repo";
+pub(crate) const SECRET: &str = "It's a Secret to Everybody";
 
 /// A variable that every test's process has: what is in it opens `POST /refresh`.
-pub const TOKEN_VARIABLE: &str = "CARGO_PKG_NAME";
+pub(crate) const TOKEN_VARIABLE: &str = "CARGO_PKG_NAME";
 
-pub struct World {
-    pub sim: Sim,
-    pub server: NatsServer,
-    pub bus: Bus,
-    pub pipeline: Pipeline,
-    pub limits: Limits,
-    pub data: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) sim: Sim,
+    pub(crate) server: NatsServer,
+    pub(crate) bus: Bus,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) limits: Limits,
+    pub(crate) data: tempfile::TempDir,
 }
 
-pub struct Process {
-    pub running: Running,
-    pub address: SocketAddr,
-    pub setup: Setup,
+pub(crate) struct Process {
+    pub(crate) running: Running,
+    pub(crate) address: SocketAddr,
+    pub(crate) setup: Setup,
 }
 
 impl World {
     /// One repository with pull requests 1 to `count`.
-    pub async fn new(count: u64) -> Self {
+    pub(crate) async fn new(count: u64) -> Self {
         let sim = Sim::start(Config::empty(OWNER, NAME)).unwrap();
         for number in 1..=count {
             sim.add_pr(OWNER, NAME, json!({ "number": number }))
@@ -81,7 +81,7 @@ impl World {
         }
     }
 
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let (client, _) = Client::new(ClientConfig {
             api_url: self.sim.url(),
             token: Token::new(self.sim.token()).unwrap(),
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Runs the receiver and what reads its deliveries; no poll, sweep or backfill.
-    pub async fn start(&self) -> Process {
+    pub(crate) async fn start(&self) -> Process {
         let bus = Bus::connect(&self.server.url(), "detect-changes")
             .await
             .unwrap();
@@ -118,14 +118,14 @@ impl World {
     }
 
     /// The requests that wait, by number.
-    pub async fn requests(&self) -> BTreeMap<u64, ChangeRequest> {
+    pub(crate) async fn requests(&self) -> BTreeMap<u64, ChangeRequest> {
         let waiting = stored(&self.bus, STREAM_CHANGES).await;
         let requests = waiting.iter().map(|one| one.decode::<ChangeRequest>());
         requests.map(|request| (request.number, request)).collect()
     }
 
     /// Waits for a request about a pull request.
-    pub async fn request(&self, number: u64) -> ChangeRequest {
+    pub(crate) async fn request(&self, number: u64) -> ChangeRequest {
         eventually("a change request", || async {
             self.requests().await.remove(&number)
         })
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// How many requests were ever sent.
-    pub async fn sent(&self) -> u64 {
+    pub(crate) async fn sent(&self) -> u64 {
         self.bus
             .stream_state(STREAM_CHANGES)
             .await
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// How many deliveries are stored.
-    pub async fn deliveries(&self) -> u64 {
+    pub(crate) async fn deliveries(&self) -> u64 {
         self.bus
             .stream_state(STREAM_WEBHOOKS)
             .await
@@ -151,7 +151,7 @@ impl World {
     }
 
     /// Waits until every delivery that was stored is acknowledged.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         eventually("every delivery is acknowledged", || async {
             let open = self
                 .bus
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// Answers questions in publish's place with the rows that `answer` gives.
-    pub async fn tables(
+    pub(crate) async fn tables(
         &self,
         answer: impl Fn(&str) -> Value + Send + 'static,
     ) -> Arc<Mutex<Vec<String>>> {
@@ -188,18 +188,18 @@ impl World {
     }
 
     /// The head of a pull request.
-    pub fn head(&self, number: u64) -> String {
+    pub(crate) fn head(&self, number: u64) -> String {
         let truth = self.sim.truth_of(OWNER, NAME, number).unwrap();
         truth["headRefOid"].as_str().unwrap().to_owned()
     }
 }
 
-pub fn repository() -> RepositoryName {
+pub(crate) fn repository() -> RepositoryName {
     RepositoryName::new(OWNER, NAME).unwrap()
 }
 
 /// A payload about a pull request.
-pub fn about(number: u64, action: &str, head: &str) -> Value {
+pub(crate) fn about(number: u64, action: &str, head: &str) -> Value {
     json!({
         "action": action,
         "pull_request": { "number": number, "head": { "sha": head } },
@@ -208,7 +208,7 @@ pub fn about(number: u64, action: &str, head: &str) -> Value {
 }
 
 /// A payload about a check of which nothing but its commit is told.
-pub fn check(action: &str, head: &str) -> Value {
+pub(crate) fn check(action: &str, head: &str) -> Value {
     json!({
         "action": action,
         "check_run": { "head_sha": head, "pull_requests": [], "check_suite": { "head_branch": "fix" } },
@@ -216,21 +216,21 @@ pub fn check(action: &str, head: &str) -> Value {
     })
 }
 
-pub fn in_payload() -> Value {
+pub(crate) fn in_payload() -> Value {
     json!({ "id": 1, "full_name": format!("{OWNER}/{NAME}"), "default_branch": "main" })
 }
 
 /// A request that is put together by hand, to be wrong in any way.
 #[derive(Clone)]
-pub struct Post {
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Post {
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Post {
     /// A delivery as GitHub makes it.
-    pub fn delivery(event: &str, delivery: &str, payload: &Value) -> Self {
+    pub(crate) fn delivery(event: &str, delivery: &str, payload: &Value) -> Self {
         let body = payload.to_string().into_bytes();
         let signature = Secrets::of(SECRET).unwrap().sign(&body);
         Self {
@@ -245,25 +245,25 @@ impl Post {
     }
 
     /// With another value of a header, or a further one.
-    pub fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
         self
     }
 
     /// Another body, with its right signature.
-    pub fn body(mut self, body: &[u8]) -> Self {
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         let signature = Secrets::of(SECRET).unwrap().sign(body);
         self.with("X-Hub-Signature-256", &signature)
     }
 
-    pub fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         let mut head = format!("POST {} HTTP/1.1\r\nHost: localhost\r\n", self.path);
         if !self
             .headers
@@ -282,7 +282,7 @@ impl Post {
     }
 
     /// Sends it, and returns status and text.
-    pub async fn send(&self, address: SocketAddr) -> (u16, String) {
+    pub(crate) async fn send(&self, address: SocketAddr) -> (u16, String) {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(self.head().as_bytes()).await.unwrap();
         // It may be refused before it was read.
@@ -292,7 +292,7 @@ impl Post {
 }
 
 /// Reads an answer to its end.
-pub async fn answer(mut stream: TcpStream) -> (u16, String) {
+pub(crate) async fn answer(mut stream: TcpStream) -> (u16, String) {
     let mut text = Vec::new();
     let read = stream.read_to_end(&mut text);
     let read = tokio::time::timeout(Duration::from_secs(30), read);

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -23,7 +24,8 @@ struct Event {
     examples: Vec<Value>,
 }
 
-fn examples() -> Vec<(String, Value)> {
+/// By event.
+static ALL: LazyLock<Vec<(String, Value)>> = LazyLock::new(|| {
     let json = zstd::decode_all(EXAMPLES).unwrap();
     let events: Vec<Event> = serde_json::from_slice(&json).unwrap();
     let pairs = events.into_iter().flat_map(|event| {
@@ -31,7 +33,7 @@ fn examples() -> Vec<(String, Value)> {
         examples.map(move |example| (event.name.clone(), example))
     });
     pairs.collect()
-}
+});
 
 fn told(event: &str, payload: &Value) -> String {
     let action = payload.get("action").and_then(Value::as_str);
@@ -63,10 +65,9 @@ fn told(event: &str, payload: &Value) -> String {
 
 #[test]
 fn every_example_is_read_as_it_should_be() {
-    let examples = examples();
-    assert_eq!(examples.len(), 329);
+    assert_eq!(ALL.len(), 329);
     let mut found = String::new();
-    for (event, payload) in &examples {
+    for (event, payload) in ALL.iter() {
         found.push_str(&told(event, payload));
         found.push('\n');
     }
@@ -83,8 +84,8 @@ fn every_example_is_read_as_it_should_be() {
 
 #[test]
 fn every_event_of_the_examples_is_known() {
-    for (event, _) in examples() {
-        assert_ne!(label(&event), "other", "{event}");
+    for (event, _) in ALL.iter() {
+        assert_ne!(label(event), "other", "{event}");
     }
     assert_eq!(label("invented"), "other");
 }
@@ -267,7 +268,7 @@ proptest! {
         field in any::<prop::sample::Index>(),
         value in any_json(),
     ) {
-        let (event, mut payload) = examples().swap_remove(which);
+        let (event, mut payload) = ALL[which].clone();
         let fields: Vec<String> = payload.as_object().unwrap().keys().cloned().collect();
         payload[field.get(&fields)] = value;
         let _ = read(&event, &payload.to_string());
