@@ -36,14 +36,13 @@ struct One {
 
 /// Whether CI is under way.
 pub(crate) fn is_pending(seen: &KeyData) -> bool {
-    const UNDER_WAY: [&str; 7] = [
+    const UNDER_WAY: [&str; 6] = [
         "PENDING",
         "EXPECTED",
         "QUEUED",
         "IN_PROGRESS",
         "WAITING",
         "REQUESTED",
-        "STALE",
     ];
     seen.checks.as_ref().is_some_and(|checks| {
         let counts = [&checks.check_run_counts, &checks.status_context_counts];
