@@ -109,7 +109,9 @@ impl World {
             .unwrap();
         setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
         let heads = Heads::open(&setup.bus).await.unwrap();
-        let stage = DetectChanges::new(&setup, self.client(), heads);
+        let stage = DetectChanges::open(&setup, self.client(), heads)
+            .await
+            .unwrap();
         Process {
             running: Running::start(setup.clone(), stage),
             address: address.unwrap(),
