@@ -33,7 +33,7 @@ impl Scenario {
     /// what is measured: seconds with webhooks, tens of them without.
     pub(crate) const fn speed(self) -> u32 {
         match self {
-            Self::Webhooks => 15,
+            Self::Webhooks => 8,
             Self::Polling | Self::Unreliable => 40,
         }
     }
