@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{NAME, OWNER, Post, World, about, check, in_payload};
+use prmirror_kit::Metric;
 use prmirror_kit::config::Repository;
 use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::messages::{ChangeRequest, Lane};
@@ -200,10 +201,11 @@ async fn a_shutdown_sends_what_was_held() {
     let process = world.start().await;
     let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
     assert_eq!(post.send(process.address).await.0, 202);
+    // Delivered is not enough: what nobody has begun goes back to the broker.
+    let metrics = &process.setup.context.metrics;
     eventually("it is held", || async {
-        let stream = world.bus.jetstream().get_stream("PR_WEBHOOKS").await.ok()?;
-        let info = stream.consumer_info("detect-changes-webhooks").await.ok()?;
-        (info.num_ack_pending == 1).then_some(())
+        let held = metrics.value(Metric::WebhookSigns, &[("outcome", "first")]);
+        (held == 1).then_some(())
     })
     .await;
     process.running.stop().await.unwrap();
