@@ -47,7 +47,9 @@ async fn what_is_stored_is_found_by_place_and_by_subject() {
     );
 
     // The work queue, which has one reader, is looked at all the same.
-    bus.publish(outgoing(&request(7, "x")), None).await.unwrap();
+    bus.publish(prmirror_kit::Outgoing::new(&request(7, "x")).unwrap(), None)
+        .await
+        .unwrap();
     let newest = bus
         .newest_on(STREAM_CHANGES, "pr.changes.bulk.o.r.7")
         .await

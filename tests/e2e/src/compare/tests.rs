@@ -69,7 +69,7 @@ fn fingerprint(value: &Value, labels: &str, totals: [u64; 10], checks: &str) -> 
 }
 
 /// A database with the mirror's own tables, empty.
-fn mirror() -> Connection {
+fn landed() -> Connection {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("schema.duckdb");
     drop(Database::open(&path, Options::default()).unwrap());
@@ -86,7 +86,7 @@ fn mirror() -> Connection {
 
 /// The mirror of the sample.
 fn mirror() -> Connection {
-    let connection = mirror();
+    let connection = landed();
     let truth = truth();
     let contexts = digest::of_bytes(
         br#"[["CR_1","COMPLETED","FAILURE"],["CR_2","IN_PROGRESS",null],["SC_1","SUCCESS",null]]"#,
