@@ -38,9 +38,13 @@ pub(crate) const TABLES: &[(&str, Origin, &[&str])] = &[
     ("backfills", Origin::Messages, &[]),
     ("backfill_chunks", Origin::Messages, &[]),
     ("quarantine", Origin::Messages, &[]),
+    ("quarantine_decisions", Origin::Messages, &[]),
+    ("verifications", Origin::Messages, &[]),
+    ("verification_differences", Origin::Messages, &[]),
     ("api_cost", Origin::Messages, &[]),
     ("findings", Origin::Mirror, &[]),
     ("finding_history", Origin::Mirror, &[]),
+    ("quality", Origin::Mirror, &[]),
     ("stream_positions", Origin::Mirror, &[]),
     ("schema_version", Origin::Mirror, &[]),
 ];

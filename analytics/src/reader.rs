@@ -116,7 +116,6 @@ impl Reader {
     }
 
     /// Interrupts whatever query this reader is answering when it is called.
-    #[must_use]
     pub fn interrupter(&self) -> impl Fn() + Send + Sync + use<> {
         let handle = self.connection.interrupt_handle();
         move || handle.interrupt()

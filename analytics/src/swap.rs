@@ -201,6 +201,9 @@ fn identity(table: &str) -> Option<&'static str> {
         "backfills" => Some("repository, backfill"),
         "backfill_chunks" => Some("repository, backfill, chunk"),
         "quarantine" => Some("message_id"),
+        "verifications" => Some("repository, number, run"),
+        "verification_differences" => Some("repository, number, run"),
+        "quarantine_decisions" => Some("message_id, sequence, decision, decided_at"),
         "api_cost" => Some("id"),
         _ => None,
     }
@@ -225,11 +228,6 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
         format!("DELETE FROM replayed.pull_request_observations WHERE {BARE}"),
         // What happened before it begins: identities are those that landing goes by.
         format!(
-            "INSERT INTO replayed.version_log BY NAME
-             SELECT live.* FROM version_log AS live JOIN {BEGINS} USING (repository, number)
-             WHERE live.observed_at < begins"
-        ),
-        format!(
             "INSERT INTO replayed.events BY NAME
              SELECT live.* FROM events AS live
              JOIN {BEGINS} USING (repository, number) ANTI JOIN replayed.events USING (id)
@@ -241,6 +239,12 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
              JOIN {BEGINS} USING (repository, number)
              ANTI JOIN replayed.check_runs USING (repository, number, head_ref_oid, id)
              WHERE live.superseded_at <= begins"
+        ),
+        // Last: it tells where the other begins.
+        format!(
+            "INSERT INTO replayed.version_log BY NAME
+             SELECT live.* FROM version_log AS live JOIN {BEGINS} USING (repository, number)
+             WHERE live.observed_at < begins"
         ),
         "INSERT INTO replayed.repositories BY NAME
          SELECT live.* FROM repositories AS live ANTI JOIN replayed.repositories USING (repository)"

@@ -19,13 +19,16 @@ const FINDING: &str = include_str!("../../../proto/fixtures/finding.v1.json");
 
 /// The stage, with a GitHub that nobody is to ask.
 async fn stage(setup: &Setup) -> DetectChanges {
-    let pipeline = Pipeline {
+    let mut pipeline = Pipeline {
         repositories: vec![Repository {
             name: RepositoryName::new("octo-org", "octo-repo").unwrap(),
             priority: Default::default(),
         }],
         ..setup.pipeline.as_ref().clone()
     };
+    // Every message of the suite is waited for.
+    pipeline.webhooks.quiet = Duration::from_millis(20);
+    pipeline.webhooks.max_delay = Duration::from_millis(200);
     let (client, _) = Client::new(ClientConfig {
         api_url: "http://127.0.0.1:9".to_owned(),
         token: Token::new("token").unwrap(),

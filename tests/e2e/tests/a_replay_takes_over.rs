@@ -18,8 +18,8 @@ const TWICE: &str = "
     SELECT count(*) AS n FROM (
         SELECT repository || number || version || observed_at AS row FROM version_log
         UNION ALL SELECT id FROM events
-        UNION ALL SELECT repository || number FROM pull_request_contents
-        UNION ALL SELECT repository || number FROM pull_request_observations
+        UNION ALL SELECT repository || number || 'content' FROM pull_request_contents
+        UNION ALL SELECT repository || number || 'observation' FROM pull_request_observations
         UNION ALL SELECT id FROM api_cost
         UNION ALL SELECT repository || number || 'seen' FROM inventory
     ) GROUP BY row HAVING count(*) > 1";

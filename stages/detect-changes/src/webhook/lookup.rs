@@ -18,10 +18,13 @@ const REMEMBERED: usize = 10_000;
 
 type Answer = Option<(Instant, Vec<u64>)>;
 
+/// Questions by commit.
+type Turns = HashMap<(RepositoryName, String), Arc<Turn<Answer>>>;
+
 /// Questions about commits.
 pub(crate) struct Lookups {
     client: Client,
-    asked: Mutex<HashMap<(RepositoryName, String), Arc<Turn<Answer>>>>,
+    asked: Mutex<Turns>,
 }
 
 impl Lookups {

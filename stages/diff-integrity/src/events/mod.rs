@@ -355,7 +355,8 @@ fn own_fields(before: &PullRequest, after: &PullRequest) -> Vec<String> {
         ("url", b.url != a.url),
     ]
     .into_iter()
-    .filter_map(|(name, differs)| differs.then(|| name.to_owned()))
+    .filter(|(_, differs)| *differs)
+    .map(|(name, _)| name.to_owned())
     .collect()
 }
 

@@ -32,11 +32,15 @@ pub fn tidy(pr: &mut PullRequest) -> Vec<Doubt> {
         );
     }
     one("comments", &mut pr.comments, |c| Some(&c.id), &mut found);
-    // A kind that this version does not know is asked for without its id.
+    // A kind that this version does not know is asked for without its id, and GitHub gives revision
+    // markers none.
     one(
         "timeline",
         &mut pr.timeline,
-        |i| Some(i.id.as_str()).filter(|_| i.kind != "Other"),
+        |i| {
+            Some(i.id.as_str())
+                .filter(|_| !matches!(i.kind.as_str(), "Other" | "PullRequestRevisionMarker"))
+        },
         &mut found,
     );
     one(

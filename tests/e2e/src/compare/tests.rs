@@ -22,6 +22,7 @@ fn left_out(table: &Table) -> &'static [&'static str] {
             "noticed_at",
             "changed_at",
             "request",
+            "fetch_version",
         ],
         "check_runs" => &["landed_at", "superseded_at"],
         _ => &[],
