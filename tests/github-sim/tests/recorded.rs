@@ -396,7 +396,7 @@ fn a_record_is_shown_when_what_it_says_came_to_be() {
     };
     assert_eq!(
         seen("2024-10-12T11:59:59Z"),
-        "first CR_1 COMPLETED null null"
+        "first CR_1 COMPLETED 2024-10-10T00:00:00Z 2024-10-10T00:00:00Z"
     );
     assert_eq!(
         seen("2024-10-12T12:00:00Z"),

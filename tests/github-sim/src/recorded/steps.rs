@@ -142,10 +142,6 @@ pub(super) fn date_checks(value: &mut Value, before: Option<&Value>, at: Timesta
             }
             continue;
         }
-        // What was complete when the world began has no times, and gets none.
-        if same.is_some_and(|same| same["status"] == "COMPLETED" && same["completedAt"].is_null()) {
-            continue;
-        }
         if context["startedAt"].is_null() {
             context["startedAt"] = time("startedAt");
         }
