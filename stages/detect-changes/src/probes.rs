@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn polls_meet_however_long_each_took() {
         let (second, every) = (Duration::from_secs(1), Duration::from_secs(30));
-        assert_eq!(until_next(second * 0, every), every);
+        assert_eq!(until_next(Duration::ZERO, every), every);
         assert_eq!(until_next(second * 31, every), second * 29);
         assert_eq!(until_next(second * 89, every), second);
         assert_eq!(until_next(second, Duration::ZERO), Duration::ZERO);

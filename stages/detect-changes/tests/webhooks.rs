@@ -104,7 +104,7 @@ async fn a_label_that_is_renamed_fans_out() {
         Lane::Bulk,
         "a closed one has time"
     );
-    let asked = asked.lock().unwrap();
+    let asked = asked.lock().unwrap().clone();
     assert!(asked[0].contains("['old', 'it''s new']"), "{asked:?}");
     process.running.stop().await.unwrap();
 }

@@ -19,7 +19,7 @@ fn no_recorded_answer_is_refused() {
         return;
     };
     let whole = std::env::var_os("PRMIRROR_WHOLE_RECORDING").is_some();
-    let wanted = |number: u64| whole || number % 4 == 0;
+    let wanted = |number: u64| whole || number.is_multiple_of(4);
     let (mut answers, mut rechecks) = (0_u64, 0_u64);
     let mut broken: BTreeMap<String, u64> = BTreeMap::new();
     let mut examples: BTreeMap<String, String> = BTreeMap::new();
