@@ -171,7 +171,9 @@ fn what_only_the_live_one_has_is_handed_over() {
             r#"[1,"changed",30]"#,
             r#"[1,"new",10]"#,
             r#"[1,"new",20]"#,
-            r#"[2,"new",11]"#
+            r#"[2,"new",11]"#,
+            r#"[4,"gone",35]"#,
+            r#"[4,"new",12]"#
         ]
     );
     assert_eq!(

@@ -20,9 +20,10 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LANDING: [&str; 2] = ["landed_at", "first_landed_at"];
 
 /// Tables that no message tells: what the mirror found, and where it stands.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "findings",
     "finding_history",
+    "quality",
     "stream_positions",
     "schema_version",
 ];

@@ -3,8 +3,8 @@
 //! The [`Receiver`] checks a delivery's signature and stores it on `PR_WEBHOOKS` before GitHub is
 //! answered; a repetition is refused by the broker in the same step. What a delivery means is found
 //! out afterwards, by [`Webhooks`], which reads that stream: which pull requests may have changed
-//! ([`signs`]), by their number, their head ([`heads`], [`lookup`]) or what the tables know of them
-//! ([`tables`]). What could not be delivered is asked for again ([`recover_deliveries`]). Many signs about one pull request become one request ([`coalesce`]).
+//! (`signs`), by their number, their head (`heads`, `lookup`) or what the tables know of them
+//! (`tables`). What could not be delivered is asked for again (`recover_deliveries`). Many signs about one pull request become one request (`coalesce`).
 
 mod coalesce;
 mod heads;

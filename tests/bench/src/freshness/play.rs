@@ -120,7 +120,7 @@ impl Stage {
         };
         sim.clock().run(f64::from(speed));
         run.anchor();
-        run.to_its_end(&mut up)?;
+        run.finish(&mut up)?;
         let spent = Spent::between(&before, &sim.stats(), &self.operations);
         let played = started.elapsed().as_secs_f64() * f64::from(speed) / 3_600.0;
         let hours = self.until.duration_since(self.from).as_secs_f64() / 3_600.0;
@@ -175,7 +175,7 @@ impl Run<'_> {
 
     /// Until the part is over and every change was looked at. While nothing is outstanding the wait for
     /// the next change is cut short: nothing happens in it.
-    fn to_its_end(&mut self, up: &mut Up) -> anyhow::Result<()> {
+    fn finish(&mut self, up: &mut Up) -> anyhow::Result<()> {
         let clock = self.sim.clock();
         let mut idle = 0;
         let over = within(LIMIT.max(self.longest()), || {

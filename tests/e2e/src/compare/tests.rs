@@ -23,6 +23,7 @@ fn left_out(table: &Table) -> &'static [&'static str] {
             "changed_at",
             "request",
             "fetch_version",
+            "rows_digest",
         ],
         "check_runs" => &["landed_at", "superseded_at"],
         _ => &[],
