@@ -178,7 +178,7 @@ fn what_only_the_live_one_has_is_handed_over() {
     );
     assert_eq!(
         rows(&swapped, "SELECT count(*), count(DISTINCT id) FROM events"),
-        ["[7,7]"]
+        ["[6,6]"]
     );
     assert_eq!(
         rows(&swapped, "SELECT id, status FROM findings"),
