@@ -103,7 +103,7 @@ fn verify_tells_the_truth_rate() {
     assert_eq!(told["verified"], all);
     assert_eq!(told["right"], all);
     assert_eq!(told["truth_rate"], 1.0);
-    assert_eq!(told["interval"][1], 1.0);
+    assert!(told["interval"][1].as_f64().unwrap() > 1.0 - 1e-9);
     assert!(told["interval"][0].as_f64().unwrap() > 0.9);
     assert!(told["fields"].as_u64().unwrap() > all * 100, "{told:#}");
     assert!(told["points"].as_u64().unwrap() >= all, "{told:#}");
