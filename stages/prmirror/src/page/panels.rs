@@ -52,8 +52,8 @@ pub(super) const PANELS: [Panel; 10] = [
         sql: "SELECT severity, rule, repository, count(*) AS pull_requests, min(opened_at) AS since, \
               max(attempts) AS attempts, \
               array_to_string(list_slice(list('#' || number ORDER BY number), 1, 8), ' ') AS which \
-              FROM findings WHERE status <> 'closed' GROUP BY ALL \
-              ORDER BY severity = 'critical' DESC, pull_requests DESC LIMIT 40",
+              FROM findings WHERE status <> 'closed' GROUP BY severity, rule, repository \
+              ORDER BY (severity = 'critical') DESC, pull_requests DESC, rule, repository LIMIT 40",
     },
     Panel {
         title: "Set aside",
@@ -78,7 +78,7 @@ pub(super) const PANELS: [Panel; 10] = [
         sql: "SELECT repository, source, lane, count(*) AS versions, \
               round(count(*) * 100.0 / sum(count(*)) OVER (PARTITION BY repository), 1) AS percent \
               FROM version_log WHERE epoch_us(landed_at) > epoch_us(now()) - 86400000000 \
-              GROUP BY ALL ORDER BY repository, versions DESC",
+              GROUP BY repository, source, lane ORDER BY repository, versions DESC, source, lane",
     },
     Panel {
         title: "Rate limit",

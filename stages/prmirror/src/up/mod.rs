@@ -31,6 +31,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long the stages may take to tell it.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long they may take when the mirror stops: Ctrl-C in a terminal reaches them, too, and they may be
+/// gone already.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
 /// Runs the mirror until it is told to stop, or with `--once` until it is complete.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<u8> {
     let shutdown = CancellationToken::new();
@@ -219,9 +223,9 @@ async fn watch(
     let began = Instant::now();
     let mut announced = false;
     let mut last: Option<View> = None;
-    loop {
+    let stopped = loop {
         tokio::select! {
-            () = shutdown.cancelled() => break,
+            () = shutdown.cancelled() => break true,
             failed = &mut keeping => match failed {
                 Ok(never) => match never {},
                 Err(error) => {
@@ -239,7 +243,7 @@ async fn watch(
                 }
             },
             said = verifier.said(), if !args.once => progress.say(&said),
-            () = run_out(args.run_for, began) => break,
+            () = run_out(args.run_for, began) => break true,
             view = &mut looking => {
                 looking = Box::pin(look());
                 let Some(view) = view else {
@@ -258,10 +262,15 @@ async fn watch(
                 let done = args.once && (settled || stuck || (view.has_failed() && !view.is_busy()));
                 last = Some(view);
                 if done {
-                    break;
+                    break false;
                 }
             }
         }
+    };
+    // The exit code speaks of the moment of stopping; the last look may have been before what was mended.
+    if stopped {
+        let now = tokio::time::timeout(LAST_ANSWER, View::look(bus, pipeline)).await;
+        last = now.ok().flatten().or(last);
     }
     progress.finish();
     let Some(view) = last else {
