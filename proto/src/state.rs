@@ -1,6 +1,6 @@
 //! State that stages share in KV buckets.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -249,6 +249,21 @@ pub struct Stubborn {
     pub last_error: String,
     /// When it is asked for again, unless something new asks for it sooner.
     pub next_attempt: Option<Timestamp>,
+    /// When its header landed without its lists.
+    #[serde(default)]
+    pub header_at: Option<Timestamp>,
+}
+
+/// For how long the header of a stubborn pull request that has landed is taken to be new.
+const HEADER_FRESH: SignedDuration = SignedDuration::from_hours(1);
+
+impl Stubborn {
+    /// Whether its header is to land before its lists are asked for.
+    #[must_use]
+    pub fn wants_header(&self, now: Timestamp) -> bool {
+        let age = self.header_at.map(|at| now.duration_since(at));
+        age.is_none_or(|age| age > HEADER_FRESH)
+    }
 }
 
 /// A repository of which nothing is fetched for now, in the bucket

@@ -288,8 +288,10 @@ impl Detector {
     /// Whether another page may be handed on: the queue is for what is to be done soon, not a copy of
     /// the repository.
     async fn has_room(&self) -> Result<bool, WalkError> {
-        let pending = self.bus.stream_state(STREAM_CHANGES).await?.messages;
-        Ok(pending < self.config.max_pending)
+        // Of this repository alone: what waits of one that is parked keeps no other from being walked.
+        let queue = mirror::queue_of(&self.repository);
+        let pending = self.bus.queued_subjects(STREAM_CHANGES, &queue).await?;
+        Ok((pending.len() as u64) < self.config.max_pending)
     }
 
     /// Keeps the reason of a failure where it is looked for. A failure to do so is not worth a word:

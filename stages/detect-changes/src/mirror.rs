@@ -7,7 +7,7 @@ use prmirror_kit::{Bus, StreamError};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::requests::{Reply, SUBJECT_SQL, SqlRequest};
 use prmirror_proto::subjects::{
-    STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_VALID, Subject,
+    STREAM_CHANGES, STREAM_CHANGESETS, STREAM_FETCHED, STREAM_VALID, Subject, repository_key,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -84,13 +84,20 @@ pub(crate) async fn outstanding(
     told.collect()
 }
 
+/// The subjects of a repository's change requests, in every lane.
+pub(crate) fn queue_of(repository: &RepositoryName) -> String {
+    format!("pr.changes.*.{}.>", repository_key(repository))
+}
+
 /// Pull requests of a repository that wait to be fetched, or were fetched and are on their way to the
 /// tables.
 pub(crate) async fn under_way(
     bus: &Bus,
     repository: &RepositoryName,
 ) -> Result<BTreeSet<u64>, StreamError> {
-    let mut subjects = bus.queued_subjects(STREAM_CHANGES).await?;
+    let mut subjects = bus
+        .queued_subjects(STREAM_CHANGES, &queue_of(repository))
+        .await?;
     // In the order of the flow: what moves on meanwhile is met again further down.
     for (stream, durable) in DOWNSTREAM {
         subjects.extend(bus.unsettled_subjects(stream, durable).await?);

@@ -15,6 +15,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The longest time that a stubborn pull request is left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(3_600);
+
 impl Pauses {
     /// The pause after the n-th failure in a row: 1 s, 2 s, 4 s ... 60 s, each up to a half longer
     /// or shorter, so that what failed together does not come back together.
@@ -24,6 +27,14 @@ impl Pauses {
         let pause = doubled.min(LONGEST_PAUSE);
         let random = self.random.hash_one(std::time::Instant::now()) % 1000;
         pause / 2 + pause.mul_f64(random as f64 / 1000.0)
+    }
+
+    /// How long a stubborn pull request is left alone that came without some of its lists so many times: a
+    /// minute, 2, 4 ... an hour, unless something new is seen of it.
+    #[must_use]
+    pub fn stubborn(&self, times: u32) -> Duration {
+        let doubled = LONGEST_PAUSE.saturating_mul(1 << times.min(6));
+        doubled.min(LEFT_ALONE)
     }
 }
 

@@ -16,6 +16,9 @@ use crate::records::Verdict;
 /// How long GitHub may be expected to work on a document: it gives up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// Nodes of a document from which it tells how long each of them takes.
+const LEARN: u32 = 100;
+
 /// What GitHub is taken to need for a node before it was measured.
 const NODE_TIME: Duration = Duration::from_micros(1_000);
 
@@ -31,6 +34,8 @@ pub(crate) struct Job {
     pub(crate) failures: u32,
     /// It failed so often that it lands with what can be had: lists that do not come are left out.
     pub(crate) stubborn: bool,
+    /// Of it nothing is here yet that is new: its header lands by itself.
+    pub(crate) header_first: bool,
     /// How far it is.
     pub(crate) work: Work,
 }
@@ -58,6 +63,8 @@ pub(crate) struct Work {
     asked: u32,
     /// Pages that were asked for again.
     pub(crate) page_retries: u32,
+    /// Lists that did not come, and are left out.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 impl Work {
@@ -77,6 +84,14 @@ impl Work {
     }
 }
 
+/// A list that did not come.
+pub(crate) struct LeftOut {
+    /// Code of the error.
+    pub(crate) code: &'static str,
+    /// The error.
+    pub(crate) error: String,
+}
+
 /// A question with the job that it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
@@ -94,13 +109,43 @@ pub(crate) struct Document {
     pub(crate) weight: Weight,
 }
 
+/// Documents of different kinds take turns, so that none of them starves another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Filled up from what waits in the lanes.
+    Filled,
+    /// Part of a document that failed, or what failed before.
+    Part,
+    /// Of a stubborn pull request.
+    Stubborn,
+}
+
+impl Kind {
+    /// Whose turn it is after this one.
+    const fn next(self) -> Self {
+        match self {
+            Self::Filled => Self::Part,
+            Self::Part => Self::Stubborn,
+            Self::Stubborn => Self::Filled,
+        }
+    }
+}
+
+/// A document that is asked as it is.
+struct Apart {
+    kind: Kind,
+    items: Vec<Item>,
+    /// Not before this.
+    due: Instant,
+}
+
 /// The questions of one repository.
 struct Queue {
     lanes: BTreeMap<Lane, VecDeque<Item>>,
     /// Documents that are asked as they are: parts of one that failed, and stubborn pull requests.
-    apart: VecDeque<Vec<Item>>,
-    /// The next document is one of those.
-    turn_apart: bool,
+    apart: VecDeque<Apart>,
+    /// Whose turn it is.
+    turn: Kind,
     /// Since when something waits to be asked.
     since: Instant,
     /// More requests wait in the stream than were handed out.
@@ -150,7 +195,7 @@ impl Queue {
         Self {
             lanes: BTreeMap::new(),
             apart: VecDeque::new(),
-            turn_apart: false,
+            turn: Kind::Filled,
             since: now,
             more: false,
             node_time: NODE_TIME,
@@ -159,13 +204,18 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits for a document to be filled.
+    fn nothing_waits(&self) -> bool {
+        self.lanes.values().all(VecDeque::is_empty)
+    }
+
     fn is_empty(&self) -> bool {
-        self.apart.is_empty() && self.lanes.values().all(VecDeque::is_empty)
+        self.apart.is_empty() && self.nothing_waits()
     }
 
     /// Something is put on it.
     fn waits_from(&mut self, now: Instant) {
-        if self.is_empty() {
+        if self.nothing_waits() {
             self.since = now;
         }
     }
@@ -241,10 +291,18 @@ impl Board {
             .or_insert_with(|| Queue::new(now));
         queue.waits_from(now);
         queue.more = more && lane == Lane::Bulk;
+        let apart = |kind, item| Apart {
+            kind,
+            items: vec![item],
+            due: now,
+        };
         if job.stubborn {
-            queue.apart.extend(items.map(|item| vec![item]));
+            let stubborn = items.map(|item| apart(Kind::Stubborn, item));
+            queue.apart.extend(stubborn);
         } else if job.is_suspect() && job.work.answer.is_none() {
-            queue.apart.extend(items.next().map(|item| vec![item]));
+            queue
+                .apart
+                .extend(items.next().map(|item| apart(Kind::Part, item)));
         } else {
             queue.lanes.entry(lane).or_default().extend(items);
         }
@@ -271,10 +329,10 @@ impl Board {
             for items in queue.lanes.values_mut() {
                 items.retain(|item| item.job != id);
             }
-            for items in &mut queue.apart {
-                items.retain(|item| item.job != id);
+            for apart in &mut queue.apart {
+                apart.items.retain(|item| item.job != id);
             }
-            queue.apart.retain(|items| !items.is_empty());
+            queue.apart.retain(|apart| !apart.items.is_empty());
         }
         Some(job)
     }
@@ -310,10 +368,23 @@ impl Board {
             .put_back(document.lane, items);
     }
 
-    /// Questions that are asked in a document of their own.
-    pub(crate) fn ask_apart(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
+    /// Questions that are asked in a document of their own, after a pause.
+    pub(crate) fn ask_apart(
+        &mut self,
+        document: &Document,
+        items: Vec<Item>,
+        pause: Duration,
+        now: Instant,
+    ) {
+        let first = items.first().and_then(|item| self.jobs.get(&item.job));
+        let kind = if first.is_some_and(|job| job.stubborn) {
+            Kind::Stubborn
+        } else {
+            Kind::Part
+        };
+        let due = now + pause;
         let queue = self.queue(&document.repository, now);
-        queue.apart.push_back(items);
+        queue.apart.push_back(Apart { kind, items, due });
     }
 
     /// Notes that GitHub answered a document, and how long it worked on it.
@@ -322,9 +393,11 @@ impl Board {
             return;
         };
         queue.failures = 0;
-        // A document of few nodes says more of the network than of the nodes.
-        if document.weight.nodes >= 100 {
-            queue.node_time = (queue.node_time * 7 + took / document.weight.nodes) / 8;
+        // A document of few nodes says more of the network than of the nodes, unless it came sooner than
+        // they were thought to need.
+        let each = took / document.weight.nodes.max(1);
+        if document.weight.nodes >= LEARN || each < queue.node_time {
+            queue.node_time = (queue.node_time * 7 + each) / 8;
         }
     }
 
@@ -335,12 +408,13 @@ impl Board {
         }
     }
 
-    /// Notes that a document failed as a whole; how many have, without an answer between them.
-    pub(crate) fn failed(&mut self, document: &Document) -> u32 {
+    /// Notes that a document failed as a whole, perhaps because it was too much; how many have, without
+    /// an answer between them.
+    pub(crate) fn failed(&mut self, document: &Document, may_be_weight: bool) -> u32 {
         let Some(queue) = self.queues.get_mut(&document.repository) else {
             return 0;
         };
-        if queue.failures == 0 && document.items.len() > 1 {
+        if may_be_weight && queue.failures == 0 && document.items.len() > 1 {
             // It may have been too much: the next ones are half as large.
             queue.node_time = (queue.node_time * 2).min(NODE_TIME * 40);
         }
@@ -371,44 +445,80 @@ impl Board {
                 soonest = Some(soonest.map_or(until, |known| known.min(until)));
                 continue;
             }
-            let lane = queue.lane();
-            let others = queue.lanes.values().any(|items| !items.is_empty());
-            if !queue.apart.is_empty() && (queue.turn_apart || !others) {
-                queue.turn_apart = false;
-                if let Some(items) = queue.apart.pop_front() {
-                    queue.since = now;
-                    self.served = Some(repository.clone());
-                    return Next::Document(self.document(repository, lane, items));
-                }
-            }
-            let due = queue.since
-                + if queue.more && lane == Lane::Bulk {
-                    bounds.wait_for_more
-                } else {
-                    bounds.wait
+            let mut kind = queue.turn;
+            for _ in 0..3 {
+                let found = match kind {
+                    Kind::Filled => self.filled(&repository, bounds, now),
+                    Kind::Part | Kind::Stubborn => self.apart(&repository, kind, now),
                 };
-            let (items, weight, full) = queue.pack(bounds);
-            if full || now >= due {
-                queue.turn_apart = true;
-                queue.since = now;
-                self.served = Some(repository.clone());
-                return Next::Document(Document {
-                    repository,
-                    lane,
-                    items,
-                    weight,
-                });
+                match found {
+                    Next::Document(document) => {
+                        if let Some(queue) = self.queues.get_mut(&repository) {
+                            queue.turn = kind.next();
+                        }
+                        self.served = Some(repository);
+                        return Next::Document(document);
+                    }
+                    Next::At(at) => soonest = Some(soonest.map_or(at, |known| known.min(at))),
+                    Next::Nothing => {}
+                }
+                kind = kind.next();
             }
-            for item in items.into_iter().rev() {
-                let lane = self
-                    .jobs
-                    .get(&item.job)
-                    .map_or(lane, |job| job.request.lane);
-                queue.put_back(lane, vec![item]);
-            }
-            soonest = Some(soonest.map_or(due, |known| known.min(due)));
         }
         soonest.map_or(Next::Nothing, Next::At)
+    }
+
+    /// A document of a repository that is filled up from the lanes.
+    fn filled(&mut self, repository: &RepositoryName, bounds: Bounds, now: Instant) -> Next {
+        let Some(queue) = self.queues.get_mut(repository) else {
+            return Next::Nothing;
+        };
+        if queue.nothing_waits() {
+            return Next::Nothing;
+        }
+        let lane = queue.lane();
+        let due = queue.since
+            + if queue.more && lane == Lane::Bulk {
+                bounds.wait_for_more
+            } else {
+                bounds.wait
+            };
+        let (items, weight, full) = queue.pack(bounds);
+        if full || now >= due {
+            queue.since = now;
+            return Next::Document(Document {
+                repository: repository.clone(),
+                lane,
+                items,
+                weight,
+            });
+        }
+        for item in items.into_iter().rev() {
+            let job = self.jobs.get(&item.job);
+            let lane = job.map_or(lane, |job| job.request.lane);
+            queue.put_back(lane, vec![item]);
+        }
+        Next::At(due)
+    }
+
+    /// The first document of this kind whose time has come.
+    fn apart(&mut self, repository: &RepositoryName, kind: Kind, now: Instant) -> Next {
+        let Some(queue) = self.queues.get_mut(repository) else {
+            return Next::Nothing;
+        };
+        let of_kind = |apart: &&Apart| apart.kind == kind;
+        let Some(due) = queue.apart.iter().filter(of_kind).map(|a| a.due).min() else {
+            return Next::Nothing;
+        };
+        let ready = |apart: &Apart| apart.kind == kind && apart.due <= now;
+        let Some(place) = queue.apart.iter().position(ready) else {
+            return Next::At(due);
+        };
+        let lane = queue.lane();
+        match queue.apart.remove(place) {
+            Some(apart) => Next::Document(self.document(repository.clone(), lane, apart.items)),
+            None => Next::Nothing,
+        }
     }
 
     fn document(&self, repository: RepositoryName, lane: Lane, items: Vec<Item>) -> Document {

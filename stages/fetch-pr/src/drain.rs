@@ -18,6 +18,12 @@ pub enum DrainError {
     /// The broker does not tell how much is left.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// It was told to end.
+    #[error("{left} requests are left: it was told to end")]
+    Ended {
+        /// Requests that wait.
+        left: u64,
+    },
     /// Nothing has moved for long: it waits for GitHub, or keeps failing.
     #[error("{left} requests are left that cannot be fetched now: nothing has moved for {} s", waited.as_secs())]
     Left {
@@ -31,7 +37,7 @@ pub enum DrainError {
 /// Waits until nothing is left in these lanes, and cancels `shutdown` then, or when it is cancelled.
 ///
 /// # Errors
-/// When nothing moves for `patience`.
+/// When nothing moves for `patience`, or something is left when `shutdown` is cancelled.
 pub async fn drain(
     bus: &Bus,
     lanes: &[Lane],
@@ -61,7 +67,8 @@ pub async fn drain(
             Some(_) | None => seen = Some((left, Instant::now())),
         }
         tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
+            // Told to end before its time: nobody may take it for done.
+            () = shutdown.cancelled() => return Err(DrainError::Ended { left }),
             () = tokio::time::sleep(LOOK) => {}
         }
     }

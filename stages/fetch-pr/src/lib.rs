@@ -30,7 +30,8 @@ use jiff::Timestamp;
 use prmirror_github::Client;
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
-use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
+use prmirror_proto::state::Stubborn;
 use prmirror_proto::subjects::STREAM_CHANGES;
 use tokio::task::JoinSet;
 
@@ -104,9 +105,16 @@ impl FetchPr {
         let cause = delivery.envelope.message_id.clone().unwrap_or_default();
         let records = self.shared.records();
         let known = records.of(&request).await;
-        let failures = known.as_ref().map_or(0, |known| known.attempts);
+        if let Some(pause) = self.left_alone(&request, known.as_ref()) {
+            return Outcome::Retry {
+                after: pause,
+                reason: "it has not come whole for long, and nothing new was seen of it".to_owned(),
+            };
+        }
         let more = delivery.pending > 0 || self.coming.more(&request).await;
-        let ended = self.shared.fetch(request.clone(), cause, failures, more);
+        let ended = self
+            .shared
+            .fetch(request.clone(), cause, known.as_ref(), more);
         match ended.await {
             Ok(ended) => {
                 records.note(&request, known, ended.verdict).await;
@@ -116,6 +124,19 @@ impl FetchPr {
                 after: Duration::from_secs(1),
                 reason: "the fetching was ended".to_owned(),
             },
+        }
+    }
+}
+
+impl FetchPr {
+    /// How long a stubborn pull request is left alone of which nothing new was seen.
+    fn left_alone(&self, request: &ChangeRequest, known: Option<&Stubborn>) -> Option<Duration> {
+        let known = known.filter(|known| known.attempts >= self.config.max_attempts)?;
+        match request.source {
+            Source::Finding | Source::Recheck => remaining(known.next_attempt, Timestamp::now()),
+            Source::Webhook | Source::Poll | Source::Sweep | Source::Backfill | Source::Request => {
+                None
+            }
         }
     }
 }
@@ -137,7 +158,9 @@ impl Stage for FetchPr {
                 concurrency: window as usize,
                 // Waiting for the next hour's points is not failing: what failed is counted here.
                 max_deliver: i64::MAX,
-                max_ack_pending: 2 * i64::from(window),
+                // What is put off counts, too, and must not keep others from being handed out: of a
+                // repository that is parked, all may be. What is in hand `concurrency` bounds.
+                max_ack_pending: 1_000_000,
                 ..Input::new(
                     STREAM_CHANGES,
                     durable(*lane),

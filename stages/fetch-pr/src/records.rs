@@ -39,6 +39,20 @@ pub(crate) enum Verdict {
         /// How long it is left alone.
         pause: Duration,
     },
+    /// Its header came, and lands without its lists.
+    Header {
+        /// How long until its lists are asked for.
+        pause: Duration,
+    },
+    /// It came without some of its lists, as often before: it stays stubborn.
+    Partial {
+        /// Code of the last error.
+        code: &'static str,
+        /// How many are left out, and the last error.
+        error: String,
+        /// How long it is left alone.
+        pause: Duration,
+    },
     /// Nothing: something else was in the way.
     Unknown,
 }
@@ -92,10 +106,24 @@ impl Records {
             (Verdict::Settled, Some(_)) => None,
             (Verdict::Failed { code, error, pause }, known) => Some(Stubborn {
                 attempts: known.as_ref().map_or(0, |k| k.attempts).saturating_add(1),
-                since: known.map_or(now, |known| known.since),
+                since: known.as_ref().map_or(now, |known| known.since),
                 code: code.to_owned(),
                 last_error: error,
                 next_attempt: later(now, pause),
+                header_at: known.and_then(|known| known.header_at),
+            }),
+            (Verdict::Header { .. } | Verdict::Partial { .. }, None) => return,
+            (Verdict::Header { pause }, Some(known)) => Some(Stubborn {
+                header_at: Some(now),
+                next_attempt: later(now, pause),
+                ..known
+            }),
+            (Verdict::Partial { code, error, pause }, Some(known)) => Some(Stubborn {
+                attempts: known.attempts.saturating_add(1),
+                code: code.to_owned(),
+                last_error: error,
+                next_attempt: later(now, pause),
+                ..known
             }),
         };
         let key = stubborn_key(&request.repository, request.number);

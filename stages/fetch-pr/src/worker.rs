@@ -3,17 +3,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prmirror_github::{
     Ask, Asked, Class, Client, Error, KeyDataQuery, PullRequestAnswer, Said, Sizes,
 };
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Outcome, Outgoing};
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
+use prmirror_proto::state::Stubborn;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::attempts::{Pauses, most_nodes};
-use crate::board::{Board, Bounds, Document, Ended, Item, Job, Next, Work};
+use crate::board::{Board, Bounds, Document, Ended, Item, Job, LeftOut, Next, Work};
 use crate::kept::Kept;
 use crate::records::{Records, Verdict};
 
@@ -38,6 +40,19 @@ const OUTAGE: u32 = 12;
 
 /// Further pages of a pull request that may be asked for again before all of it is.
 const PAGE_RETRIES: u32 = 20;
+
+/// The last pause, as a number of failures, between parts of one document: others wait for them.
+const LONGEST_SPLIT: u32 = 3;
+
+/// What is shown of a repository.
+enum Seen {
+    /// Something.
+    Shown,
+    /// Nothing to this token; it is parked.
+    Hidden,
+    /// GitHub did not say.
+    Unknown(Error),
+}
 
 /// Nodes of each list of a stubborn pull request that are asked for at once.
 const STUBBORN_PAGE: u32 = 10;
@@ -73,10 +88,11 @@ impl Shared {
         &self,
         request: ChangeRequest,
         cause: String,
-        failures: u32,
+        known: Option<&Stubborn>,
         more: bool,
     ) -> oneshot::Receiver<Ended> {
         let (done, ended) = oneshot::channel();
+        let failures = known.map_or(0, |known| known.attempts);
         let stubborn = failures >= self.config.max_attempts;
         let kept = self.kept().take(&request, &cause);
         let work = kept.unwrap_or_else(|| Work::new(self.whole(&request, failures)));
@@ -86,6 +102,8 @@ impl Shared {
             done,
             failures,
             stubborn,
+            header_first: stubborn
+                && known.is_none_or(|known| known.wants_header(Timestamp::now())),
             work,
         };
         let now = Instant::now();
@@ -137,7 +155,7 @@ impl Shared {
                 .await;
             match asked {
                 Ok(asked) => self.heard(&document, asked).await,
-                Err(error) => self.failed_whole(&document, &error).await,
+                Err(error) => self.failed_whole(&document, error).await,
             }
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
@@ -148,29 +166,47 @@ impl Shared {
     async fn heard(&self, document: &Document, asked: Asked) {
         self.board().answered(document, asked.elapsed());
         let received_at = asked.received_at;
-        let mut forbidden = None;
-        let mut is_answered = false;
+        // What may be so because of the whole repository.
+        let mut unseen: Vec<(&Item, Result<Said, Error>)> = Vec::new();
+        let mut is_seen = false;
         for (item, said) in document.items.iter().zip(asked.said) {
             match said {
+                Ok(said) if said.is_not_found() => unseen.push((item, Ok(said))),
                 Ok(said) => {
-                    is_answered = true;
+                    is_seen = true;
                     self.said(document, item, said, received_at);
                 }
-                Err(error @ Error::Forbidden { .. }) => {
-                    forbidden.get_or_insert((Vec::new(), error)).0.push(item);
+                Err(error @ (Error::Forbidden { .. } | Error::NotFound(_))) => {
+                    unseen.push((item, Err(error)));
                 }
-                Err(error) => self.failed(document, item, &error),
+                Err(error) => self.failed(document, item, &error, 1),
             }
         }
-        if let Some((items, error)) = forbidden {
-            // Of one pull request among others, it is about that one.
-            if is_answered || !self.is_forbidden(document, &error).await {
-                for item in items {
-                    self.failed(document, item, &error);
+        // Of one pull request among others, it is about that one.
+        let shown = if is_seen || unseen.is_empty() {
+            Seen::Shown
+        } else {
+            self.look_at_repository(document).await
+        };
+        match shown {
+            Seen::Shown => {
+                for (item, said) in unseen {
+                    match said {
+                        Ok(said) => self.said(document, item, said, received_at),
+                        Err(error) => self.failed(document, item, &error, 1),
+                    }
+                }
+            }
+            Seen::Hidden => {}
+            // Whether a pull request is gone, or nothing of the repository is shown any more, is not to be
+            // guessed.
+            Seen::Unknown(error) => {
+                for (item, _) in &unseen {
+                    self.put_off_item(item, self.pauses.after(3), &error.to_string());
                 }
             }
         }
-        if is_answered {
+        if is_seen {
             self.records.unpark(&document.repository).await;
         }
     }
@@ -202,7 +238,7 @@ impl Shared {
         let Some(job) = board.job(item.job) else {
             return;
         };
-        let stubborn = job.stubborn;
+        let (stubborn, header_first) = (job.stubborn, job.header_first);
         let work = &mut job.work;
         let more = match said {
             Said::PullRequest { answer, more } => {
@@ -216,6 +252,16 @@ impl Shared {
                 more
             }
         };
+        // What is known of it lands at once: its lists come after a pause, and may take long.
+        if header_first && !more.is_empty() {
+            if let Some(job) = board.remove(item.job) {
+                drop(board);
+                let pause = self.pauses.after(3);
+                let outcome = outcome_of(&job.request, &job.cause, job.work.answer);
+                end(job.done, outcome, Verdict::Header { pause });
+            }
+            return;
+        }
         let items: Vec<Item> = more
             .into_iter()
             .map(|page| {
@@ -233,7 +279,7 @@ impl Shared {
             .collect();
         if stubborn {
             for one in items {
-                board.ask_apart(document, vec![one], Instant::now());
+                board.ask_apart(document, vec![one], Duration::ZERO, Instant::now());
             }
         } else {
             board.go_on(document, items, Instant::now());
@@ -251,18 +297,32 @@ impl Shared {
             return;
         }
         if let Some(job) = board.remove(item.job) {
+            let times = job.failures.saturating_sub(self.config.max_attempts);
+            let verdict = match job.work.left_out.as_slice() {
+                [] => Verdict::Settled,
+                [.., last] => Verdict::Partial {
+                    code: last.code,
+                    error: format!(
+                        "{} lists do not come: {}",
+                        job.work.left_out.len(),
+                        last.error
+                    ),
+                    pause: self.pauses.stubborn(times),
+                },
+            };
             let outcome = outcome_of(&job.request, &job.cause, job.work.answer);
-            end(job.done, outcome, Verdict::Settled);
+            end(job.done, outcome, verdict);
         }
     }
 
     /// A document failed as a whole.
-    async fn failed_whole(&self, document: &Document, error: &Error) {
+    async fn failed_whole(&self, document: &Document, error: Error) {
         let class = error.class();
         let in_a_row = match class {
-            Class::Split | Class::Retry => self.board().failed(document),
+            Class::Split | Class::Retry => self.board().failed(document, error.may_be_weight()),
             Class::Wait(_) | Class::Operator => 0,
         };
+        let may_be_hidden = matches!(error, Error::Forbidden { .. } | Error::NotFound(_));
         match class {
             Class::Split | Class::Retry
                 if in_a_row >= OUTAGE && !self.is_answered(document).await =>
@@ -275,26 +335,36 @@ impl Shared {
                 let why = format!("{in_a_row} documents failed in a row; the last: {error}");
                 self.shut(document, pause, &why);
             }
-            Class::Operator if self.is_forbidden(document, error).await => {}
-            Class::Split => self.split(document, error),
-            // Of one pull request: which?
-            Class::Operator if matches!(error, Error::Forbidden { .. }) => {
-                self.split(document, error);
-            }
+            Class::Operator if may_be_hidden => match self.look_at_repository(document).await {
+                Seen::Hidden => {}
+                // Of one pull request: which?
+                Seen::Shown => self.split(document, &error, 1),
+                Seen::Unknown(other) => {
+                    for item in &document.items {
+                        self.put_off_item(item, self.pauses.after(3), &other.to_string());
+                    }
+                }
+            },
+            Class::Split => self.split(document, &error, in_a_row),
             Class::Retry | Class::Wait(_) | Class::Operator => {
                 for item in &document.items {
-                    self.failed(document, item, error);
+                    self.failed(document, item, &error, in_a_row);
                 }
             }
         }
     }
 
-    /// A document failed because of something in it, which fails when it is alone.
-    fn split(&self, document: &Document, error: &Error) {
+    /// A document failed because of something in it, which fails when it is alone. When it is not the
+    /// first in a row it may be a bad moment, too: then its halves wait a little.
+    fn split(&self, document: &Document, error: &Error, in_a_row: u32) {
         if let [item] = document.items.as_slice() {
-            self.failed(document, item, error);
+            self.failed(document, item, error, in_a_row);
             return;
         }
+        let pause = match in_a_row {
+            0 | 1 => Duration::ZERO,
+            more => self.pauses.after((more - 1).min(LONGEST_SPLIT)),
+        };
         tracing::info!(
             questions = document.items.len(), code = error.code(), %error,
             "a document failed; asking for its halves"
@@ -302,7 +372,7 @@ impl Shared {
         let mut board = self.board();
         let (left, right) = document.items.split_at(document.items.len() / 2);
         for half in [left, right] {
-            board.ask_apart(document, half.to_vec(), Instant::now());
+            board.ask_apart(document, half.to_vec(), pause, Instant::now());
         }
     }
 
@@ -323,18 +393,19 @@ impl Shared {
         answer.map(|_| ())
     }
 
-    /// Whether the token may see nothing of the repository, and not only of what was asked: then it is
-    /// parked. Costs a point.
-    async fn is_forbidden(&self, document: &Document, error: &Error) -> bool {
-        if !matches!(error, Error::Forbidden { .. }) {
-            return false;
+    /// Whether the token is shown anything of the repository, and not only nothing of what was asked: if
+    /// not, the repository is parked. GitHub says of what a token may not see that it does not exist, so
+    /// this must be known before anything is believed to be gone. Costs a point.
+    async fn look_at_repository(&self, document: &Document) -> Seen {
+        match self.easy(document).await {
+            Ok(()) => Seen::Shown,
+            Err(error @ (Error::Forbidden { .. } | Error::NotFound(_))) => {
+                let pause = self.records.park(&document.repository, &error).await;
+                self.shut(document, pause, &error.to_string());
+                Seen::Hidden
+            }
+            Err(error) => Seen::Unknown(error),
         }
-        let Err(error @ Error::Forbidden { .. }) = self.easy(document).await else {
-            return false;
-        };
-        let pause = self.records.park(&document.repository, &error).await;
-        self.shut(document, pause, &error.to_string());
-        true
     }
 
     /// Nothing of the repository is asked for so long.
@@ -361,8 +432,17 @@ impl Shared {
         end(job.done, outcome, Verdict::Unknown);
     }
 
-    /// A question failed: it is asked in a smaller form, or its pull request has failed.
-    fn failed(&self, document: &Document, item: &Item, error: &Error) {
+    /// Gives the job of a question back, as [`Self::put_off`].
+    fn put_off_item(&self, item: &Item, pause: Duration, why: &str) {
+        let job = self.board().remove(item.job);
+        if let Some(job) = job {
+            self.put_off(job, pause, why);
+        }
+    }
+
+    /// A question failed: it is asked in a smaller form, or its pull request has failed. So many
+    /// documents have failed in a row.
+    fn failed(&self, document: &Document, item: &Item, error: &Error, in_a_row: u32) {
         let mut board = self.board();
         let Some(job) = board.job(item.job) else {
             return;
@@ -374,7 +454,8 @@ impl Shared {
         {
             // What was read before it is not lost for it.
             job.work.page_retries += 1;
-            board.ask_apart(document, vec![item.clone()], Instant::now());
+            let pause = self.pauses.after(job.work.page_retries.min(LONGEST_SPLIT));
+            board.ask_apart(document, vec![item.clone()], pause, Instant::now());
             return;
         }
         if let (Class::Split, Ask::Page(page)) = (error.class(), &item.ask) {
@@ -384,7 +465,13 @@ impl Shared {
                     ..item.clone()
                 };
                 job.work.open.insert(item.question, smaller.ask.clone());
-                board.ask_apart(document, vec![smaller], Instant::now());
+                let pause = if job.stubborn {
+                    job.work.page_retries += 1;
+                    self.pauses.after(job.work.page_retries.min(LONGEST_SPLIT))
+                } else {
+                    Duration::ZERO
+                };
+                board.ask_apart(document, vec![smaller], pause, Instant::now());
                 return;
             }
             if job.stubborn {
@@ -393,18 +480,22 @@ impl Shared {
                     list = ?page.connection, %error,
                     "a list of a stubborn pull request is left out"
                 );
+                job.work.left_out.push(LeftOut {
+                    code: error.code(),
+                    error: error.to_string(),
+                });
                 self.answered(&mut board, item);
                 return;
             }
         }
         if let Some(job) = board.remove(item.job) {
             drop(board);
-            self.failed_job(job, error);
+            self.failed_job(job, error, in_a_row);
         }
     }
 
     /// What becomes of a pull request that failed.
-    fn failed_job(&self, job: Job, error: &Error) {
+    fn failed_job(&self, job: Job, error: &Error, in_a_row: u32) {
         let reason = error.to_string();
         let (outcome, verdict) = match error.class() {
             Class::Wait(pause) => return self.put_off(job, self.spread(pause), &reason),
@@ -414,7 +505,7 @@ impl Shared {
             }
             // Nothing was wrong with this pull request: it keeps its good name.
             Class::Retry => {
-                let after = self.pauses.after(2);
+                let after = self.pauses.after(in_a_row.saturating_add(1));
                 (Outcome::Retry { after, reason }, Verdict::Unknown)
             }
             Class::Split if job.stubborn => {

@@ -13,7 +13,7 @@ use prmirror_kit::config::FetchConfig;
 use prmirror_kit::testing::eventually;
 use prmirror_kit::{Delivery, Stage as _};
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use serde_json::json;
 
 /// Everything that can go wrong with one pull request, and the code under which it is given up.
@@ -297,18 +297,96 @@ async fn each_request_has_its_own_outcome() {
     let mut unreadable = batch[0].clone();
     unreadable.body = b"{".to_vec().into();
     batch.insert(1, unreadable);
+    let mut outcomes = told(world.stage.handle(&batch).await);
+    assert!(pause(&outcomes[4]) >= Duration::from_secs(60));
+    outcomes[4] = Told::Retry(Duration::ZERO);
     assert_eq!(
-        told(world.stage.handle(&batch).await),
+        outcomes,
         [
             fetched(1),
             Told::Reject("undecodable".to_owned()),
             // That it is gone is an answer as well.
             fetched(2),
             Told::Fetched(format!("{OWNER}/other#9")),
-            Told::Park("github-not-found".to_owned()),
+            // Of a repository that is not shown nothing is known.
+            Told::Retry(Duration::ZERO),
             fetched(3),
         ]
     );
+}
+
+/// GitHub says "not found" of everything in a repository that a token may not see.
+#[tokio::test]
+async fn what_is_hidden_with_its_repository_is_not_gone() {
+    let world = World::new();
+    let seen = world.request(2);
+    world.sim.hide_pr(OWNER, NAME, 2, true).unwrap();
+    let hidden = ChangeRequest {
+        repository: RepositoryName::new(OWNER, "hidden").unwrap(),
+        ..seen.clone()
+    };
+    for by_number in [false, true] {
+        let world = World::new();
+        world.sim.hide_pr(OWNER, NAME, 2, true).unwrap();
+        let mut hidden = hidden.clone();
+        if by_number {
+            hidden.id = None;
+        }
+        let outcomes = world.handle(&[hidden.clone(), world.request(1)]).await;
+        assert!(pause(&outcomes[0]) >= Duration::from_secs(60));
+        assert_eq!(outcomes[1], fetched(1), "others are fetched");
+        // It is left alone until then.
+        let before = world.sim.stats().requests;
+        pause(&world.handle(&[hidden]).await[0]);
+        assert_eq!(world.sim.stats().requests, before);
+    }
+    // Of a repository that is shown it is an answer.
+    assert_eq!(
+        world.handle(std::slice::from_ref(&seen)).await,
+        [fetched(2)]
+    );
+    // Unless GitHub cannot say whether it is.
+    let busy = Effect::Html { status: 503 };
+    world
+        .sim
+        .faults()
+        .add(Fault::new(busy).operation("PullRequestsUpdated"));
+    assert!(pause(&world.handle(&[seen]).await[0]) < Duration::from_secs(10));
+}
+
+/// Of a stubborn pull request the header lands at once, and its lists when they come.
+#[tokio::test]
+async fn the_header_of_a_stubborn_pull_request_comes_first() {
+    let world = World::new();
+    let comments: Vec<_> = (0..25).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    world
+        .sim
+        .faults()
+        .add(Fault::new(Effect::TimeOut).number(2));
+    for _ in 0..3 {
+        pause(&world.fetch(&[2]).await[0]);
+    }
+    world.sim.faults().clear();
+    let requests = async |request: ChangeRequest| {
+        let before = world.sim.stats().requests;
+        assert_eq!(world.handle(&[request]).await, [fetched(2)]);
+        world.sim.stats().requests - before
+    };
+    assert_eq!(requests(world.request(2)).await, 1, "no list came with it");
+    // validate asks for what is not whole.
+    let mut again = world.request(2);
+    again.source = Source::Recheck;
+    let pause = pause(&world.handle(&[again.clone()]).await[0]);
+    assert!(pause < Duration::from_secs(7), "{pause:?}");
+    // Whoever sees something new need not wait, and gets everything, in small pages.
+    let whole = requests(world.request(2)).await;
+    assert!(
+        whole > 3,
+        "{whole} requests for 25 comments, ten at a time, and the rest"
+    );
+    assert_eq!(requests(again).await, 1, "it is stubborn no more");
 }
 
 /// A token can be replaced while everything waits.

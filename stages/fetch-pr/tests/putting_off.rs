@@ -10,12 +10,14 @@ use common::{NAME, OWNER, World, client, config, delivery, fetched, pause, told}
 use fetch_pr::FetchPr;
 use github_sim::{Config, Effect, Fault};
 use prmirror_kit::config::FetchConfig;
-use prmirror_kit::testing::{NatsServer, eventually, eventually_equal};
-use prmirror_kit::{Bus, Stage as _};
+use prmirror_kit::testing::{NatsServer, Running, eventually, eventually_equal, setup, stored};
+use prmirror_kit::{Bus, Outgoing, Stage as _};
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::Lane;
+use prmirror_proto::messages::{ChangeRequest, Lane};
 use prmirror_proto::state::{Parked, Stubborn};
-use prmirror_proto::subjects::{BUCKET_STUBBORN, parked_key, stubborn_key};
+use prmirror_proto::subjects::{
+    BUCKET_STUBBORN, STREAM_CHANGES, STREAM_FETCHED, parked_key, stubborn_key,
+};
 use serde_json::json;
 
 fn repository() -> RepositoryName {
@@ -173,6 +175,48 @@ async fn a_forbidden_repository_is_parked_with_a_reason() {
     let outcomes = told(stage.handle(&requests).await);
     assert_eq!(outcomes, [fetched(1), fetched(2), fetched(3)]);
     eventually_equal("it is no longer parked", &None, || parked(&bus)).await;
+}
+
+/// As many requests as wait of a repository that is parked, those of others are handed out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_repository_holds_up_no_other() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let hidden = RepositoryName::new(OWNER, "hidden").unwrap();
+    let mut requests: Vec<ChangeRequest> = (1..=1_500)
+        .map(|number| ChangeRequest {
+            repository: hidden.clone(),
+            number,
+            id: None,
+            ..world.request(1)
+        })
+        .collect();
+    requests.extend((1..=5).map(|number| world.request(number)));
+    for request in &requests {
+        let sent = bus.publish(Outgoing::new(request).unwrap(), None).await;
+        sent.unwrap();
+    }
+    let data = tempfile::tempdir().unwrap();
+    let setup = setup(FetchPr::NAME, &bus, data.path());
+    let running = Running::start(setup, process(&world, &bus, config()));
+    let landed = eventually("the others are fetched", || async {
+        let fetched = stored(&bus, STREAM_FETCHED).await;
+        (fetched.len() == 5).then_some(fetched)
+    })
+    .await;
+    assert!(landed.iter().all(|one| one.subject.contains(".octo-repo.")));
+    assert_eq!(
+        stored(&bus, STREAM_CHANGES).await.len(),
+        1_500,
+        "nothing is lost"
+    );
+    assert_eq!(
+        world.sim.stats().requests,
+        3,
+        "one document of each, and whether anything is shown of the one"
+    );
+    running.stop().await.unwrap();
 }
 
 /// One that the token may not see keeps the others from nothing.

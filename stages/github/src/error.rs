@@ -132,6 +132,30 @@ impl Error {
         }
     }
 
+    /// Whether it can be that the query was more than GitHub does in its ten seconds. What else goes wrong
+    /// says nothing about how much was asked.
+    #[must_use]
+    pub const fn may_be_weight(&self) -> bool {
+        match self {
+            Self::Timeout(_) | Self::TooHeavy { .. } => true,
+            // 502 and 504 are what GitHub answers when it gives up.
+            Self::Server { status, .. } => matches!(status, 502 | 504),
+            Self::Transport(_)
+            | Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::RateLimited { .. }
+            | Self::SecondaryLimit { .. }
+            | Self::Empty { .. }
+            | Self::NotJson { .. }
+            | Self::NoData { .. }
+            | Self::Graphql(_)
+            | Self::Shape(_)
+            | Self::Moved(_)
+            | Self::NotFound(_)
+            | Self::Query(_) => false,
+        }
+    }
+
     /// The error's code: its page is `docs/errors/<code>.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -65,6 +65,21 @@ pub enum Said {
     },
 }
 
+impl Said {
+    /// Whether GitHub says that there is no such pull request, which it also says of what it does not show
+    /// to a token.
+    #[must_use]
+    pub const fn is_not_found(&self) -> bool {
+        match self {
+            Self::PullRequest { answer, .. } => match answer.outcome {
+                FetchOutcome::NotFound { .. } => true,
+                FetchOutcome::Answered { .. } => false,
+            },
+            Self::Page { .. } => false,
+        }
+    }
+}
+
 /// GitHub's answer to a document.
 #[derive(Debug)]
 pub struct Asked {

@@ -14,14 +14,18 @@ use crate::bus::{Bus, StreamError};
 const PULL: usize = 5_000;
 
 impl Bus {
-    /// Subjects of the messages in a work queue: what is done is taken off it.
+    /// Subjects of the messages in a work queue that fit the filter: what is done is taken off it.
     ///
     /// # Errors
     /// When there is no such stream, or the broker does not answer.
-    pub async fn queued_subjects(&self, stream: &str) -> Result<BTreeSet<String>, StreamError> {
+    pub async fn queued_subjects(
+        &self,
+        stream: &str,
+        filter: &str,
+    ) -> Result<BTreeSet<String>, StreamError> {
         let found = async {
             let handle = self.jetstream().get_stream_no_info(stream).await?;
-            let mut subjects = handle.info_with_subjects(">").await?;
+            let mut subjects = handle.info_with_subjects(filter).await?;
             let mut found = BTreeSet::new();
             while let Some((subject, _)) = subjects.try_next().await? {
                 found.insert(subject);

@@ -20,7 +20,7 @@ const DOWNSTREAM: [(&str, &str); 3] = [
 /// # Errors
 /// When the broker does not tell.
 pub async fn under_way(bus: &Bus) -> Result<BTreeSet<(RepositoryName, u64)>, StreamError> {
-    let mut subjects = bus.queued_subjects(STREAM_CHANGES).await?;
+    let mut subjects = bus.queued_subjects(STREAM_CHANGES, ">").await?;
     // In the order of the flow: what moves on meanwhile is met again further down.
     for (stream, durable) in DOWNSTREAM {
         subjects.extend(bus.unsettled_subjects(stream, durable).await?);

@@ -46,6 +46,7 @@ fn job(number: u64, requests: u32, failures: u32) -> Job {
         done: oneshot::channel().0,
         failures,
         stubborn: false,
+        header_first: false,
         work: Work::new(ask(number, requests)),
     }
 }
@@ -122,4 +123,109 @@ fn of_a_repository_that_is_shut_nothing_is_asked() {
     assert_eq!(due, until);
     assert_eq!(numbers(board.next(BOUNDS, until)), [1]);
     assert_eq!(board.shut_for(&repository(), until), None);
+}
+
+/// The next document, asked at once.
+fn document(board: &mut Board, now: Instant) -> Document {
+    match board.next(BOUNDS, now + BOUNDS.wait) {
+        Next::Document(document) => document,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Questions of the next document when so many wait, each of 9 requests and their nodes.
+fn filled(board: &mut Board, now: Instant) -> usize {
+    for number in 1..=40 {
+        board.add(job(number, 9, 0), false, now);
+    }
+    let items = document(board, now).items;
+    let ids: Vec<u64> = board.jobs.keys().copied().collect();
+    for id in ids {
+        board.remove(id);
+    }
+    items.len()
+}
+
+#[test]
+fn documents_are_as_large_as_the_repository_was_answered_in_time() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    let usual = filled(&mut board, now);
+    assert!(usual >= 10);
+    let of = |nodes| Document {
+        repository: repository(),
+        lane: Lane::Bulk,
+        items: vec![
+            Item {
+                job: 0,
+                question: 0,
+                ask: ask(1, 9),
+            };
+            2
+        ],
+        weight: Weight { requests: 9, nodes },
+    };
+    // Eight slow answers: a tenth of a second for each node.
+    for _ in 0..8 {
+        board.answered(&of(200), Duration::from_secs(20));
+    }
+    assert!(filled(&mut board, now) < usual / 2);
+    // Another repository is none the slower.
+    let other = RepositoryName::new("o", "other").unwrap();
+    assert!(!board.queues.contains_key(&other));
+    // Fast ones make them large again, and so do small ones that are answered soon.
+    for _ in 0..60 {
+        board.answered(&of(20), Duration::from_millis(10));
+    }
+    assert_eq!(filled(&mut board, now), usual);
+
+    // What cannot have been too much changes nothing; what can halves them.
+    board.failed(&of(200), false);
+    board.answered(&of(20), Duration::from_secs(1));
+    assert_eq!(filled(&mut board, now), usual);
+    let node_time = |board: &Board| board.queues[&repository()].node_time;
+    let before = node_time(&board);
+    board.failed(&of(200), true);
+    board.failed(&of(200), true);
+    assert_eq!(
+        node_time(&board),
+        before * 2,
+        "once until there is an answer"
+    );
+}
+
+#[test]
+fn kinds_of_documents_take_turns() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=3 {
+        let stubborn = Job {
+            stubborn: true,
+            ..job(number, 9, 9)
+        };
+        board.add(stubborn, false, now);
+        board.add(job(10 + number, 9, 1), false, now);
+        board.add(job(20 + number, 149, 0), false, now);
+    }
+    // A document is full when something does not fit.
+    board.add(job(24, 149, 0), false, now);
+    let due = now + BOUNDS.wait;
+    let asked: Vec<u64> = (0..9)
+        .map(|_| numbers(board.next(BOUNDS, due))[0])
+        .collect();
+    assert_eq!(asked, [21, 11, 1, 22, 12, 2, 23, 13, 3]);
+}
+
+#[test]
+fn what_is_asked_again_after_a_pause_holds_nothing_up() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    board.add(job(1, 9, 0), false, now);
+    let first = document(&mut board, now);
+    let pause = Duration::from_secs(4);
+    board.ask_apart(&first, first.items.clone(), pause, now);
+    board.add(job(2, 9, 0), false, now);
+    assert_eq!(numbers(board.next(BOUNDS, now + BOUNDS.wait)), [2]);
+    let Next::At(due) = board.next(BOUNDS, now + BOUNDS.wait) else {
+        panic!("it waits");
+    };
+    assert_eq!(due, now + pause);
+    assert_eq!(numbers(board.next(BOUNDS, due)), [1]);
 }
