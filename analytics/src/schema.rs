@@ -38,6 +38,10 @@ const STEPS: &[Step] = &[
         version: 4,
         sql: &[include_str!("../schema/10_freshness.sql")],
     },
+    Step {
+        version: 5,
+        sql: &[include_str!("../schema/11_waste.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -69,7 +73,7 @@ const VIEWS: &[&str] = &[
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 4;
+pub const SCHEMA_VERSION: i32 = 5;
 
 /// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
 /// A replay fills it in: a file that it made had every version from the beginning.

@@ -83,6 +83,9 @@ pub struct ApiStatus {
     pub failed: u64,
     /// Points they cost, as far as the answers told.
     pub points: u64,
+    /// Points that the failed ones are taken to have cost beside those.
+    #[serde(default)]
+    pub wasted: u64,
     /// What is left for each token, by the first 8 digits of its digest.
     pub tokens: BTreeMap<String, Budget>,
 }
@@ -144,11 +147,12 @@ impl Reader {
         let since = now
             .saturating_sub(SignedDuration::from_hours(1))
             .map_err(|error| DatabaseError::Value(error.to_string()))?;
-        let (requests, failed, points) = self.connection.query_row(
-            "SELECT count(*), count(*) FILTER (outcome <> 'ok'), coalesce(sum(points), 0)::BIGINT
+        let (requests, failed, points, wasted) = self.connection.query_row(
+            "SELECT count(*), count(*) FILTER (outcome <> 'ok'), coalesce(sum(points), 0)::BIGINT,
+                    coalesce(sum(wasted), 0)::BIGINT
              FROM api_cost WHERE sent_at > make_timestamptz(?)",
             [since.as_microsecond()],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
         let mut statement = self.connection.prepare(
             "SELECT token, arg_max(remaining, sent_at), arg_max(points_limit, sent_at),
@@ -171,6 +175,7 @@ impl Reader {
             requests,
             failed,
             points,
+            wasted,
             tokens,
         })
     }

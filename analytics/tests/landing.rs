@@ -500,6 +500,7 @@ fn cost() -> ApiCost {
         bytes: 1_000,
         pull_requests: 10,
         outcome: "ok".into(),
+        wasted: None,
     }
 }
 
@@ -528,9 +529,10 @@ fn quarantine_and_costs_land_once_however_often_they_are_sent() {
     assert_eq!(
         rows(
             &database,
-            "SELECT hour, requests, failed, points, pull_requests FROM api_cost_by_hour"
+            "SELECT hour, token, requests, failed, points, points_wasted, pull_requests
+             FROM api_cost_by_hour"
         ),
-        [r#"["2026-03-01T12:00:00Z",1,0,3,10]"#]
+        [r#"["2026-03-01T12:00:00Z","0123abcd",1,0,3,0,10]"#]
     );
     // What is observed later is good again.
     land(

@@ -28,6 +28,7 @@ fn cost(id: &str, seconds: i64, remaining: Option<u64>, outcome: &str) -> Record
         bytes: 1_000,
         pull_requests: 10,
         outcome: outcome.into(),
+        wasted: (outcome != "ok").then_some(3),
     })
 }
 
@@ -145,6 +146,7 @@ fn everything_is_counted() {
             requests: 3,
             failed: 1,
             points: 4,
+            wasted: 3,
             tokens: BTreeMap::from([(
                 "0123abcd".into(),
                 Budget {

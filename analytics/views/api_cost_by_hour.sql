@@ -2,6 +2,7 @@
 CREATE OR REPLACE VIEW api_cost_by_hour AS
 SELECT
     date_trunc('hour', sent_at) AS hour,
+    token,
     repository,
     stage,
     lane,
@@ -9,6 +10,7 @@ SELECT
     count(*) AS requests,
     count(*) FILTER (outcome <> 'ok') AS failed,
     coalesce(sum(points), 0)::BIGINT AS points,
+    coalesce(sum(wasted), 0)::BIGINT AS points_wasted,
     sum(pull_requests)::BIGINT AS pull_requests,
     sum(bytes)::BIGINT AS bytes,
     quantile_cont(elapsed_ms, 0.5) AS p50_ms,
@@ -17,6 +19,7 @@ FROM api_cost
 GROUP BY ALL;
 COMMENT ON VIEW api_cost_by_hour IS 'What GitHub was asked, and what it cost, by hour.';
 COMMENT ON COLUMN api_cost_by_hour.hour IS 'Beginning of the hour.';
+COMMENT ON COLUMN api_cost_by_hour.token IS 'Which token, as the first 8 digits of its digest.';
 COMMENT ON COLUMN api_cost_by_hour.repository IS 'owner/name.';
 COMMENT ON COLUMN api_cost_by_hour.stage IS 'The stage that asked.';
 COMMENT ON COLUMN api_cost_by_hour.lane IS 'The queue it worked for; polls and sweeps belong to none.';
@@ -24,6 +27,7 @@ COMMENT ON COLUMN api_cost_by_hour.operation IS 'Name of the GraphQL operation, 
 COMMENT ON COLUMN api_cost_by_hour.requests IS 'Requests.';
 COMMENT ON COLUMN api_cost_by_hour.failed IS 'Those that went wrong.';
 COMMENT ON COLUMN api_cost_by_hour.points IS 'Points, as far as the answers told.';
+COMMENT ON COLUMN api_cost_by_hour.points_wasted IS 'Points that the failed ones are taken to have cost beside those.';
 COMMENT ON COLUMN api_cost_by_hour.pull_requests IS 'Pull requests asked about.';
 COMMENT ON COLUMN api_cost_by_hour.bytes IS 'Bytes of the answers.';
 COMMENT ON COLUMN api_cost_by_hour.p50_ms IS 'Half of the answers took at most this long.';

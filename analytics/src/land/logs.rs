@@ -391,6 +391,7 @@ pub(super) fn land_costs(connection: &Connection, costs: &[&ApiCost]) -> Result<
         rows.number(cost.bytes);
         rows.number(cost.pull_requests);
         rows.text(&cost.outcome);
+        rows.maybe_number(cost.wasted);
     }
     rows.append(connection)
 }

@@ -36,6 +36,9 @@ pub struct ChangeRequest {
     /// Not to be fetched earlier: GitHub needs a moment until a torn answer is whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
+    /// To be fetched before others of its lane: CI has just ended, and somebody waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent: bool,
     /// What the source saw, when it saw that much.
     pub seen: Option<KeyData>,
 }

@@ -40,6 +40,10 @@ pub struct ApiCost {
     pub pull_requests: u64,
     /// `ok`, or the code of what went wrong.
     pub outcome: String,
+    /// Of a request that GitHub worked on and that failed: what its document costs by GitHub's formula,
+    /// which is what it is taken to have wasted.
+    #[serde(default)]
+    pub wasted: Option<u64>,
 }
 
 impl Message for ApiCost {

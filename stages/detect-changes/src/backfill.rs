@@ -279,6 +279,7 @@ impl Detector {
                 noticed_at: now,
                 changed_at: Some(member.updated_at),
                 not_before: None,
+                urgent: false,
                 // After a restart it is not known any more; the fetch then costs a little more.
                 seen: self.listed.take(member.number),
             })

@@ -162,7 +162,7 @@ impl Detector {
             probes: probes.clone(),
             quiet: Quiet::default(),
             open: Open::default(),
-            looks: Looks::new(pipeline.detect.look_most),
+            looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
             router: Router::new(pipeline),
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),
@@ -380,6 +380,7 @@ impl Detector {
             noticed_at: Timestamp::now(),
             changed_at: Some(seen.updated_at),
             not_before: None,
+            urgent: false,
             seen: Some(seen.clone()),
         }
     }

@@ -76,6 +76,7 @@ impl Findings {
             noticed_at: Timestamp::now(),
             changed_at: finding.changed_at,
             not_before: None,
+            urgent: false,
             seen: None,
         }
     }

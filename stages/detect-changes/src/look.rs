@@ -148,6 +148,7 @@ impl Detector {
         let lane = self.lane(now, Source::Sweep, together, urgent)?;
         let moved = now.updated_at > before.updated_at;
         Some(ChangeRequest {
+            urgent,
             changed_at: moved.then_some(now.updated_at),
             reason: if moved {
                 format!("a look saw updatedAt {}", now.updated_at)

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use prmirror_kit::{Bus, StreamError};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::requests::{Reply, SUBJECT_SQL, SqlRequest};
@@ -56,6 +57,31 @@ pub(crate) async fn rows(bus: &Bus, sql: String) -> Option<Vec<Vec<Value>>> {
             None
         }
     }
+}
+
+/// What has landed of pull requests: the digest of their key data, and when GitHub was asked; nothing
+/// when nobody answers.
+pub(crate) async fn landed(
+    bus: &Bus,
+    repository: &RepositoryName,
+    numbers: &[u64],
+) -> BTreeMap<u64, (String, Timestamp)> {
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    let sql = format!(
+        "SELECT number, fingerprint, epoch_us(observed_at)
+         FROM pull_request_contents JOIN pull_request_observations USING (repository, number)
+         WHERE repository = {} AND number IN ({})",
+        quoted(&repository.to_string()),
+        numbers.join(", ")
+    );
+    let rows = rows(bus, sql).await.unwrap_or_default();
+    let read = |row: &Vec<Value>| {
+        let number = row.first()?.as_u64()?;
+        let fingerprint = row.get(1)?.as_str()?.to_owned();
+        let observed_at = Timestamp::from_microsecond(row.get(2)?.as_i64()?).ok()?;
+        Some((number, (fingerprint, observed_at)))
+    };
+    rows.iter().filter_map(read).collect()
 }
 
 /// A text in SQL.

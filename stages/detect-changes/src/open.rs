@@ -17,6 +17,9 @@ use crate::routing::between;
 /// One that has not changed for so long is looked at half as often.
 const OLD: Duration = Duration::from_secs(60 * 86_400);
 
+/// How long CI takes that ends.
+const CI_TAKES: Duration = Duration::from_secs(6 * 3_600);
+
 /// How often is looked at what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
@@ -69,13 +72,33 @@ struct State {
 }
 
 impl State {
+    /// How many are open.
+    fn open(&self) -> usize {
+        let open = self.known.values().filter(|one| one.seen.state == "OPEN");
+        open.count()
+    }
+
+    fn age(&self, seen: &KeyData) -> Duration {
+        self.newest
+            .map_or(Duration::ZERO, |newest| between(seen.updated_at, newest))
+    }
+
+    /// Whether CI is under way that is expected to end. A closed pull request is looked at until then: how
+    /// it ended moves no `updatedAt`.
+    fn ends_soon(&self, seen: &KeyData) -> bool {
+        is_pending(seen) && self.age(seen) < CI_TAKES
+    }
+
     /// The longest pause of one.
     fn longest(&self, seen: &KeyData, pace: &Pace) -> Duration {
-        let age = self
-            .newest
-            .map_or(Duration::ZERO, |newest| between(seen.updated_at, newest));
-        let old = age >= OLD && !is_pending(seen);
-        pace.settled * if old { 2 } else { 1 }
+        if self.ends_soon(seen) {
+            // Somebody waits for it. What takes longer than that may never end.
+            (pace.unsettled * 2).min(pace.settled)
+        } else if self.age(seen) >= OLD && !is_pending(seen) {
+            pace.settled * 2
+        } else {
+            pace.settled
+        }
     }
 }
 
@@ -91,7 +114,7 @@ impl Open {
             .newest
             .max(entries.iter().map(|entry| entry.updated_at).max());
         for entry in entries {
-            if entry.state != "OPEN" {
+            if entry.state != "OPEN" && !state.ends_soon(entry) {
                 state.known.remove(&entry.number);
                 continue;
             }
@@ -137,6 +160,10 @@ impl Open {
             let Some(one) = state.known.get(number) else {
                 continue;
             };
+            if one.seen.state != "OPEN" && !state.ends_soon(&one.seen) {
+                state.known.remove(number);
+                continue;
+            }
             let longest = state.longest(&one.seen, pace);
             let pause = (one.pause * 2)
                 .min(longest)
@@ -180,14 +207,15 @@ impl Open {
         let beyond = state.known.range(number.saturating_add(1)..);
         let around = beyond.chain(state.known.range(..=number));
         around
-            .take(count.min(state.known.len()))
+            .filter(|(_, one)| one.seen.state == "OPEN")
+            .take(count.min(state.open()))
             .map(|(_, one)| one.seen.clone())
             .collect()
     }
 
-    /// How many there are.
+    /// How many are open.
     pub(crate) fn len(&self) -> usize {
-        self.state().known.len()
+        self.state().open()
     }
 }
 
@@ -260,8 +288,16 @@ mod tests {
         open.confirmed(&[2], &PACE, at(90));
         assert_eq!(due(&open, at(120)), [(1, false)]);
         open.confirmed(&[1], &PACE, at(120));
-        // No longer than the others.
+        // While its CI is under way, no longer than twice as long.
+        assert_eq!(due(&open, at(149)), []);
+        assert_eq!(due(&open, at(150)), [(2, true)]);
+        open.confirmed(&[2], &PACE, at(150));
         assert_eq!(due(&open, at(210)), [(2, true)]);
+        // CI that has not ended for so long is waited for as everything is.
+        let hour = 3_600;
+        open.recorded(&[entry(3, 9 + 6 * hour, None)], &PACE, at(150));
+        open.confirmed(&[2], &PACE, at(210));
+        assert_eq!(due(&open, at(270)), [(3, false)]);
         // A change begins anew.
         open.recorded(&[entry(1, 10, Some("SUCCESS"))], &PACE, at(130));
         assert_eq!(due(&open, at(160)), [(1, false)]);
@@ -283,6 +319,27 @@ mod tests {
         open.recorded(&[closed], &PACE, start);
         assert_eq!(open.len(), 1);
         assert_eq!(open.newest().unwrap().as_second(), 62 * day);
+    }
+
+    #[test]
+    fn what_is_closed_is_looked_at_until_its_ci_has_ended() {
+        let open = Open::default();
+        let start = Instant::now();
+        let closed = |second, checks| KeyData {
+            state: "MERGED".into(),
+            ..entry(1, second, Some(checks))
+        };
+        open.recorded(&[entry(1, 9, Some("PENDING"))], &PACE, start);
+        open.recorded(&[closed(10, "PENDING")], &PACE, start);
+        assert_eq!((open.len(), open.after(0, 5).len()), (0, 0));
+        assert_eq!(due(&open, start + SECOND * 30), [(1, true)]);
+        open.recorded(&[closed(10, "SUCCESS")], &PACE, start);
+        assert_eq!(due(&open, start + SECOND * 600), []);
+        // It never ends.
+        open.recorded(&[closed(10, "PENDING")], &PACE, start);
+        open.recorded(&[entry(2, 9 * 3_600, None)], &PACE, start);
+        open.confirmed(&[1], &PACE, start);
+        assert_eq!(due(&open, start + SECOND * 600), [(2, false)]);
     }
 
     #[test]

@@ -23,6 +23,10 @@ const QUICK: Duration = Duration::from_millis(1_500);
 /// A look that takes longer was too large: GitHub gives up after ten seconds.
 const SLOW: Duration = Duration::from_secs(4);
 
+/// So many repositories are looked at as often as the configuration says: sixty looks an hour at each
+/// are a quarter of a token's points. More share them.
+const CROWD: usize = 20;
+
 /// How much longer intervals are while so few points are left.
 pub(crate) fn thrift(points_left: Option<u64>) -> u32 {
     match points_left {
@@ -38,8 +42,9 @@ pub(crate) fn pace(
     priority: Priority,
     quiet: u32,
     points_left: Option<u64>,
+    crowd: u32,
 ) -> Pace {
-    let thrift = thrift(points_left);
+    let thrift = thrift(points_left) * crowd.max(1);
     let idle = if quiet >= QUIET { 2 } else { 1 };
     let (open, soon) = match priority {
         Priority::High => (config.sweep_open / 2, config.unsettled),
@@ -73,14 +78,17 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Looks {
     most: usize,
+    crowd: u32,
     state: Arc<Mutex<State>>,
 }
 
 impl Looks {
-    pub(crate) fn new(most: u32) -> Self {
+    /// Looks at so many at most, of one of so many repositories.
+    pub(crate) fn new(most: u32, repositories: usize) -> Self {
         let most = (most as usize).max(1);
         Self {
             most,
+            crowd: u32::try_from(repositories.div_ceil(CROWD)).unwrap_or(u32::MAX),
             state: Arc::new(Mutex::new(State {
                 size: FIRST.min(most),
                 largest: most,
@@ -140,7 +148,7 @@ impl Looks {
     /// How often is looked at what now.
     pub(crate) fn pace(&self, config: &DetectConfig, priority: Priority) -> Pace {
         let state = self.state();
-        pace(config, priority, state.quiet, state.points_left)
+        pace(config, priority, state.quiet, state.points_left, self.crowd)
     }
 
     /// Whether the points should be asked for; said once every so often.
@@ -172,30 +180,30 @@ mod tests {
     fn intervals_go_by_priority_budget_and_what_is_found() {
         let config = DetectConfig::default();
         for (priority, quiet, left, settled, unsettled) in [
-            (Priority::Normal, 0, None, 120, 30),
-            (Priority::High, 4, Some(5_000), 60, 30),
-            (Priority::Low, 0, Some(1_000), 240, 60),
-            (Priority::Normal, 5, None, 240, 30),
-            (Priority::Normal, 0, Some(999), 240, 60),
-            (Priority::Normal, 9, Some(499), 960, 120),
+            (Priority::Normal, 0, None, 60, 15),
+            (Priority::High, 4, Some(5_000), 30, 15),
+            (Priority::Low, 0, Some(1_000), 120, 30),
+            (Priority::Normal, 5, None, 120, 15),
+            (Priority::Normal, 0, Some(999), 120, 30),
+            (Priority::Normal, 9, Some(499), 480, 60),
         ] {
             let expected = Pace {
                 settled: Duration::from_secs(settled),
                 unsettled: Duration::from_secs(unsettled),
             };
-            assert_eq!(pace(&config, priority, quiet, left), expected);
+            assert_eq!(pace(&config, priority, quiet, left, 1), expected);
         }
         let quick = DetectConfig {
             sweep_open: Duration::from_secs(1),
             ..config
         };
-        let short = pace(&quick, Priority::Normal, 0, None);
+        let short = pace(&quick, Priority::Normal, 0, None, 1);
         assert_eq!(short.unsettled, Duration::from_secs(1));
     }
 
     #[test]
     fn looks_grow_while_github_is_quick_and_shrink_when_it_is_not() {
-        let looks = Looks::new(500);
+        let looks = Looks::new(500, 1);
         let (quick, slow) = (Duration::from_millis(300), Duration::from_secs(5));
         looks.took(quick, 40);
         assert_eq!(looks.size(), 100, "a small one proves nothing");
@@ -222,14 +230,18 @@ mod tests {
 
     #[test]
     fn quiet_rounds_end_with_a_find() {
-        let looks = Looks::new(500);
+        let looks = Looks::new(500, 1);
         let config = DetectConfig::default();
         let settled = |looks: &Looks| looks.pace(&config, Priority::Normal).settled.as_secs();
         (0..5).for_each(|_| looks.found(0));
-        assert_eq!(settled(&looks), 240);
-        looks.found(1);
         assert_eq!(settled(&looks), 120);
+        looks.found(1);
+        assert_eq!(settled(&looks), 60);
         looks.left(Some(700));
-        assert_eq!((settled(&looks), looks.thrift()), (240, 2));
+        assert_eq!((settled(&looks), looks.thrift()), (120, 2));
+        // Hundreds of repositories share the hour.
+        for (repositories, seconds) in [(0, 60), (20, 60), (21, 120), (300, 900)] {
+            assert_eq!(settled(&Looks::new(500, repositories)), seconds);
+        }
     }
 }

@@ -14,9 +14,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::detector::{Detector, Scan, Together, WalkError};
+use crate::mirror;
 
 /// How often a list that changes while it is read is read in one poll.
 const AT_ONCE: u32 = 3;
+
+/// How long after a change GitHub shows it to everybody, and in another second.
+const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 
 /// Pages that the first poll reads at most, to know what was there.
 const FIRST_PAGES: u32 = 10;
@@ -217,6 +221,7 @@ impl Detector {
             let news = page.entries.iter().filter(|entry| watermark.is_news(entry));
             let news: Vec<&KeyData> = news.collect();
             if !news.is_empty() {
+                let news = self.not_landed(news).await;
                 let under_backfill = match under_backfill {
                     Some(known) => known,
                     None => *under_backfill.insert(self.is_under_backfill().await?),
@@ -248,6 +253,23 @@ impl Detector {
             self.store(stored, Watermark { walk, ..watermark }).await?;
         }
         Ok(false)
+    }
+}
+
+impl Detector {
+    /// Leaves out what has landed as it is seen: a webhook was faster. `updatedAt` is told in seconds, so
+    /// what was asked for in the very second may have changed again in it.
+    async fn not_landed<'s>(&self, mut news: Vec<&'s KeyData>) -> Vec<&'s KeyData> {
+        let numbers: Vec<u64> = news.iter().map(|entry| entry.number).collect();
+        let landed = mirror::landed(&self.bus, &self.repository, &numbers).await;
+        news.retain(|entry| {
+            let known = landed.get(&entry.number);
+            known.is_none_or(|(fingerprint, observed_at)| {
+                *fingerprint != entry.fingerprint()
+                    || observed_at.duration_since(entry.updated_at) < SETTLED
+            })
+        });
+        news
     }
 }
 

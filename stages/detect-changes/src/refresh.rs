@@ -1,11 +1,12 @@
 //! `prmirror refresh` and `POST /refresh`: somebody asks for pull requests to be fetched now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures::StreamExt as _;
@@ -137,6 +138,7 @@ impl Refresher {
                 noticed_at: requested_at,
                 changed_at: None,
                 not_before: None,
+                urgent: false,
                 seen,
             })?);
         }
@@ -231,10 +233,15 @@ struct Door {
     key: hmac::Key,
     /// What the right token gives under the key: comparing these takes as long, however wrong one is.
     right: Arc<[u8]>,
+    /// How long the body may take.
+    read: Duration,
 }
 
+/// The most that is read of a request, in bytes.
+const LARGEST: usize = 1 << 20;
+
 /// The route, if there is a token that opens it.
-pub(crate) fn routes(refresher: Refresher, token: &str) -> Router {
+pub(crate) fn routes(refresher: Refresher, token: &str, read: Duration) -> Router {
     let token = token.trim();
     if token.is_empty() {
         return Router::new();
@@ -248,10 +255,12 @@ pub(crate) fn routes(refresher: Refresher, token: &str) -> Router {
             refresher,
             key,
             right,
+            read,
         })
 }
 
-async fn refresh(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
+async fn refresh(State(door): State<Door>, request: Request) -> Response {
+    let headers = request.headers();
     let given = headers.get(header::AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok());
     let token = given.and_then(|text| {
@@ -269,6 +278,15 @@ async fn refresh(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> R
         )
             .into_response();
     }
+    // Only who may ask is read from, and nobody is waited for.
+    let body = to_bytes(request.into_body(), LARGEST);
+    let body = match tokio::time::timeout(door.read, body).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(error)) => {
+            return (StatusCode::PAYLOAD_TOO_LARGE, error.to_string()).into_response();
+        }
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
     match door.refresher.answer(&body).await {
         Ok(answer) => (StatusCode::ACCEPTED, axum::Json(answer)).into_response(),
         Err(error) => (error.status(), error.to_string()).into_response(),

@@ -72,6 +72,7 @@ mod tests {
             noticed_at: Timestamp::UNIX_EPOCH,
             changed_at: None,
             not_before: None,
+            urgent: false,
             seen: None,
         }
     }

@@ -83,6 +83,10 @@ async fn again(State(record): State<Record>, Path(id): Path<u64>) -> (StatusCode
         let attempts = record.attempts.lock().unwrap();
         attempts.iter().find(|one| found(one)).unwrap()["guid"].clone()
     };
+    if guid == "refused" {
+        let said = json!({ "message": "Validation Failed", "errors": [] });
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(said));
+    }
     let payload = about(1, "labeled", &record.head);
     let delivery = Post::delivery("pull_request", guid.as_str().unwrap(), &payload);
     let (status, _) = delivery.send(record.receiver).await;
@@ -155,5 +159,18 @@ async fn what_failed_is_asked_for_once_and_arrives() {
     assert_eq!(*record.asked.lock().unwrap(), [5]);
     let metrics = &process.setup.context.metrics;
     assert_eq!(metrics.value(Metric::WebhooksRecovered, &[]), 1);
+
+    // What GitHub will not send again keeps no other from being sent.
+    record.attempts.lock().unwrap().extend([
+        attempt(8, "lost, too", 400, 0),
+        attempt(7, "refused", 450, 500),
+    ]);
+    probes.put("app.17.deliveries", &progress).await.unwrap();
+    eventually("the other is sent", || async {
+        let sent = world.request(1).await;
+        (sent.basis == "webhook:lost, too").then_some(())
+    })
+    .await;
+    assert!(record.asked.lock().unwrap().starts_with(&[5, 7, 8]));
     process.running.stop().await.unwrap();
 }

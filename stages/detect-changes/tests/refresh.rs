@@ -3,11 +3,15 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Post, TOKEN_VARIABLE, World, repository};
 use prmirror_kit::testing::eventually;
 use prmirror_proto::messages::{Lane, Source};
 use prmirror_proto::requests::{RefreshAnswer, RefreshRequest, Reply, SUBJECT_REFRESH};
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 async fn ask(world: &World, request: &RefreshRequest) -> Result<RefreshAnswer, String> {
     let question = serde_json::to_vec(request).unwrap();
@@ -87,6 +91,28 @@ async fn what_is_not_mirrored_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_ask_is_not_read_from_and_who_is_slow_not_waited_for() {
+    let mut world = World::new(1).await;
+    world.limits.read = Duration::from_millis(300);
+    let process = world.start().await;
+    let token = std::env::var(TOKEN_VARIABLE).unwrap();
+    for (token, expected) in [("wrong", 401), (token.as_str(), 408)] {
+        // The body never comes.
+        let mut stream = TcpStream::connect(process.address).await.unwrap();
+        let head = format!(
+            "POST /refresh HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+             content-length: 100\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.unwrap();
+        assert!(line.starts_with(&format!("HTTP/1.1 {expected} ")), "{line}");
+    }
+    assert_eq!(world.sent().await, 0);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn over_http_the_token_opens_the_door() {
     let mut world = World::new(1).await;
     let process = world.start().await;
@@ -118,6 +144,11 @@ async fn over_http_the_token_opens_the_door() {
         ..right.clone()
     };
     assert_eq!(nonsense.send(process.address).await.0, 400);
+    let too_much = Post {
+        body: vec![b' '; (1 << 20) + 1],
+        ..right.clone()
+    };
+    assert_eq!(too_much.send(process.address).await.0, 413);
     process.running.stop().await.unwrap();
     // Without a token there is no door.
     world.pipeline.webhooks.refresh_token_env = "PRMIRROR_NO_SUCH_VARIABLE".to_owned();

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use detect_changes::Watermark;
+use futures::StreamExt as _;
 use github_sim::{Config, Effect, Fault, Sim, WorldConfig};
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::{Client, ClientConfig, Token};
+use prmirror_github::{Client, ClientConfig, KeyDataQuery, Token};
 use prmirror_kit::config::{Pipeline, Priority, Repository};
 use prmirror_kit::testing::{NatsServer, eventually, stored};
 use prmirror_kit::{Bus, CancellationToken, Context, Setup};
 use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
+use prmirror_proto::requests::{SUBJECT_SQL, SqlRequest};
 use prmirror_proto::subjects::{
     BUCKET_WATERMARKS, STREAM_CHANGES, STREAM_INVENTORY, repository_key,
 };
@@ -85,14 +87,8 @@ impl World {
         }
     }
 
-    /// Runs the detection as a process of its own would.
-    async fn start(&self) -> Process {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let (client, _) = Client::new(ClientConfig {
+    fn access(&self) -> ClientConfig {
+        ClientConfig {
             api_url: self.sim.url(),
             token: Token::new(self.sim.token()).unwrap(),
             timeout: Duration::from_secs(20),
@@ -100,8 +96,17 @@ impl World {
             user_agent: "detect-changes-tests".to_owned(),
             stage: "detect-changes",
             floor: 0,
-        })
-        .unwrap();
+        }
+    }
+
+    /// Runs the detection as a process of its own would.
+    async fn start(&self) -> Process {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (client, _) = Client::new(self.access()).unwrap();
         let (url, pipeline) = (self.url.clone(), self.pipeline.clone());
         let data = self.data.path().to_owned();
         let started = runtime.spawn(async move {
@@ -355,6 +360,66 @@ async fn one_question_serves_all_repositories_while_nothing_happens() {
     })
     .await;
     assert_eq!(world.requests(Source::Poll).await.len(), 1);
+}
+
+/// What a webhook brought is not fetched again because a poll sees it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_landed_as_a_poll_sees_it_is_not_handed_on() {
+    let world = World::new(&[NAME], 5).await;
+    {
+        let _process = world.start().await;
+        world.polled(&at(5)).await;
+    }
+    for number in 2..=5 {
+        world.update(NAME, number, |pr| pr["updatedAt"] = json!(at(100)));
+    }
+    let (client, _) = Client::new(world.access()).unwrap();
+    let repository = RepositoryName::new(OWNER, NAME).unwrap();
+    let list = client.key_data(&repository, KeyDataQuery::Updated, 10, None);
+    let changed: Timestamp = at(100).parse().unwrap();
+    let seconds = SignedDuration::from_secs;
+    let landed = list.await.unwrap().entries.into_iter().filter_map(|entry| {
+        let (fingerprint, asked_at) = match entry.number {
+            2 => (entry.fingerprint(), changed + seconds(2)),
+            3 => ("older".to_owned(), changed + seconds(9)),
+            // In the second of its change it may have changed again.
+            4 => (entry.fingerprint(), changed + seconds(1)),
+            _ => return None,
+        };
+        Some(json!([
+            entry.number,
+            fingerprint,
+            asked_at.as_microsecond()
+        ]))
+    });
+    let rows: Vec<Value> = landed.collect();
+    // Stands in for publish.
+    let bus = world.bus.clone();
+    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
+    bus.client().flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
+            let rows = if request.sql.contains("fingerprint") {
+                rows.clone()
+            } else {
+                Vec::new()
+            };
+            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
+            let (reply_to, answer) = (question.reply.unwrap(), answer.to_string());
+            bus.client().publish(reply_to, answer.into()).await.unwrap();
+        }
+    });
+    let _process = world.start().await;
+    world.polled(&at(100)).await;
+    let mut asked: Vec<u64> = world
+        .requests(Source::Poll)
+        .await
+        .iter()
+        .map(|request| request.number)
+        .collect();
+    asked.sort_unstable();
+    assert_eq!(asked, [3, 4, 5]);
 }
 
 fn ci(status: &str, conclusion: Option<&str>, id: &str) -> Value {

@@ -233,6 +233,7 @@ pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<Chang
         noticed_at: valid.provenance.noticed_at,
         changed_at: valid.provenance.changed_at,
         not_before: valid.observed_at.checked_add(STALE_READ_PAUSE).ok(),
+        urgent: false,
         seen: None,
     })
 }

@@ -303,6 +303,9 @@ impl Board {
             queue
                 .apart
                 .extend(items.next().map(|item| apart(Kind::Part, item)));
+        } else if job.request.urgent {
+            let waiting = queue.lanes.entry(lane).or_default();
+            items.rev().for_each(|item| waiting.push_front(item));
         } else {
             queue.lanes.entry(lane).or_default().extend(items);
         }

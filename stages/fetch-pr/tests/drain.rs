@@ -25,6 +25,7 @@ fn request(number: u64, lane: Lane, not_before: Option<Timestamp>) -> ChangeRequ
         noticed_at: Timestamp::now(),
         changed_at: None,
         not_before,
+        urgent: false,
         seen: None,
     }
 }

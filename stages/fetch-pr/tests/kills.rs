@@ -78,6 +78,7 @@ impl World {
                 noticed_at: Timestamp::now(),
                 changed_at: None,
                 not_before: None,
+                urgent: false,
                 seen: None,
             };
             let sent = bus.publish(Outgoing::new(&request).unwrap(), None).await;

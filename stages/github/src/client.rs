@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::answer::{self, Answer};
 use crate::app::{App, Rest};
 use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency, chance};
+use crate::cost;
 use crate::credential::Credential;
 use crate::documents;
 use crate::error::{Class, Error};
@@ -121,6 +122,17 @@ pub enum ClientConfigError {
     /// There is nothing to ask with.
     #[error("there is no token to ask GitHub with")]
     NoCredential,
+}
+
+/// How a request went, for the cost records.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    sent_at: Timestamp,
+    elapsed: Duration,
+    /// Of the answer.
+    bytes: u64,
+    /// Points, when it failed.
+    wasted: Option<u64>,
 }
 
 /// What one request is about, for the cost records.
@@ -298,12 +310,17 @@ impl Client {
             variables,
         })
         .map_err(|error| Error::Query(error.to_string()))?;
+        let price = || {
+            let variables = serde_json::to_value(variables).ok()?;
+            let cost = cost::cost(&query, Some(purpose.operation), &variables);
+            cost.ok().map(cost::Cost::points)
+        };
         let budget = &self.inner.budget;
         let mut tokens_left = budget.tokens() - 1;
         let mut renewed = false;
         loop {
             let turn = budget.turn(purpose.urgency()).await?;
-            let result = self.attempt(&turn, purpose, body.clone()).await;
+            let result = self.attempt(&turn, purpose, body.clone(), &price).await;
             let Err(error) = &result else {
                 return result;
             };
@@ -335,6 +352,7 @@ impl Client {
         turn: &Turn,
         purpose: &Purpose<'_>,
         body: Vec<u8>,
+        price: &(dyn Fn() -> Option<u64> + Sync),
     ) -> Result<Answer, Error> {
         let sent_at = Timestamp::now();
         let clock = Instant::now();
@@ -352,14 +370,14 @@ impl Client {
         } = exchange;
         learn(&turn.account, &mut result, headers);
         let elapsed = clock.elapsed();
-        self.record(
-            &turn.account.name,
-            purpose,
-            &result,
+        let wasted = result.as_ref().err().filter(|error| error.is_work());
+        let record = Record {
             sent_at,
             elapsed,
             bytes,
-        );
+            wasted: wasted.and_then(|_| price()),
+        };
+        self.record(&turn.account.name, purpose, &result, &record);
         result
     }
 
@@ -420,10 +438,14 @@ impl Client {
         token: &str,
         purpose: &Purpose<'_>,
         result: &Result<Answer, Error>,
-        sent_at: Timestamp,
-        elapsed: Duration,
-        bytes: u64,
+        record: &Record,
     ) {
+        let Record {
+            sent_at,
+            elapsed,
+            bytes,
+            wasted,
+        } = *record;
         let rate_limit = result.as_ref().ok().and_then(|a| a.rate_limit.as_ref());
         let record = ApiCost {
             id: digest::of_value(&(
@@ -449,6 +471,7 @@ impl Client {
                 Ok(_) => "ok".to_owned(),
                 Err(error) => error.code().to_owned(),
             },
+            wasted,
         };
         // Nobody listening is allowed: a one-off command has no use for the records.
         let _ = self.inner.costs.send(record);

@@ -156,6 +156,30 @@ impl Error {
         }
     }
 
+    /// Whether GitHub may have worked on the request, and taken points for it: it takes those of a
+    /// time-out as well.
+    #[must_use]
+    pub const fn is_work(&self) -> bool {
+        match self {
+            Self::Transport(_)
+            | Self::Timeout(_)
+            | Self::Server { .. }
+            | Self::TooHeavy { .. }
+            | Self::Empty { .. }
+            | Self::NotJson { .. }
+            | Self::NoData { .. }
+            | Self::Graphql(_)
+            | Self::Shape(_)
+            | Self::Moved(_) => true,
+            Self::Unauthorized { .. }
+            | Self::Forbidden { .. }
+            | Self::RateLimited { .. }
+            | Self::SecondaryLimit { .. }
+            | Self::NotFound(_)
+            | Self::Query(_) => false,
+        }
+    }
+
     /// The error's code: its page is `docs/errors/<code>.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -435,6 +435,7 @@ fn cost() -> ApiCost {
         bytes: 0,
         pull_requests: 0,
         outcome: "ok".into(),
+        wasted: None,
     }
 }
 

@@ -416,8 +416,14 @@ impl View {
         let api = &self.status.api;
         let _ = writeln!(
             text,
-            "GitHub: {} requests in the last hour, {} failed, {} points",
-            api.requests, api.failed, api.points
+            "GitHub: {} requests in the last hour, {} failed, {} points{}",
+            api.requests,
+            api.failed,
+            api.points,
+            match api.wasted {
+                0 => String::new(),
+                wasted => format!(" and some {wasted} for what failed"),
+            }
         );
         for (token, budget) in &api.tokens {
             let _ = writeln!(text, "  token {token}: {} points left", points(budget));

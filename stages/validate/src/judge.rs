@@ -224,6 +224,7 @@ fn recheck(
         noticed_at: fetched.provenance.noticed_at,
         changed_at: fetched.provenance.changed_at,
         not_before: Timestamp::now().checked_add(delay).ok(),
+        urgent: false,
         seen: None,
     }
 }

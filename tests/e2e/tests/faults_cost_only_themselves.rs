@@ -31,7 +31,8 @@ fn pipeline() -> String {
 
 fn world(faults: Vec<Fault>) -> Config {
     let mut config = Config::generated(Generate::new(PRS, 17));
-    config.rate_limit = 1_000_000;
+    // As much as a token has.
+    config.rate_limit = 5_000;
     config.faults = faults;
     config
 }
@@ -106,7 +107,37 @@ fn mirrored_with(config: Config, pipeline: &str) -> Stats {
     assert_eq!(report.pull_requests as u64, PRS);
     report.assert_equal();
     assert_eq!(stats.while_limited, 0, "pauses are kept");
+    assert_eq!(stats.answers.get("rate_limited"), None, "the hour suffices");
+    assert_eq!(stats.banned, 0);
+    let failed = |kind: &str| {
+        let query = format!("SELECT {kind} FROM api_cost WHERE outcome <> 'ok'");
+        let database = opened(&deployment);
+        database
+            .query_row(&query, [], |row| row.get::<_, u64>(0))
+            .unwrap()
+    };
+    let (requests, wasted) = (
+        failed("count(*)"),
+        failed("coalesce(sum(wasted), 0)::BIGINT"),
+    );
+    println!(
+        "{requests} requests failed and cost {wasted} points, of {} in all",
+        stats.points
+    );
+    let limits = "count(*) FILTER (outcome IN ('github-rate-limited', 'github-secondary-limit'))";
+    assert!(
+        wasted >= requests - failed(limits),
+        "what failed is told: {wasted}"
+    );
     stats
+}
+
+/// The tables of a deployment that has ended.
+fn opened(deployment: &Deployment) -> Connection {
+    let config = duckdb::Config::default()
+        .access_mode(AccessMode::ReadOnly)
+        .unwrap();
+    Connection::open_with_flags(deployment.database(), config).unwrap()
 }
 
 /// The same with one fault, which must have been met at least so often.
@@ -124,6 +155,16 @@ fn assert_met(stats: &Stats, kind: &str, at_least: u64) {
 #[test]
 fn a_bad_gateway() {
     mirrored_despite(often(Effect::Html { status: 502 }), 8);
+}
+
+#[test]
+fn a_gateway_that_waits_in_vain() {
+    mirrored_despite(often(Effect::Html { status: 504 }), 8);
+}
+
+#[test]
+fn time_outs_of_any_document() {
+    mirrored_despite(often(Effect::TimeOut), 8);
 }
 
 #[test]
@@ -424,10 +465,7 @@ fn never_whole(culprits: usize, max_attempts: u32, patience: &str) {
     ]);
     assert_eq!(fields, known);
 
-    let config = duckdb::Config::default()
-        .access_mode(AccessMode::ReadOnly)
-        .unwrap();
-    let database = Connection::open_with_flags(deployment.database(), config).unwrap();
+    let database = opened(&deployment);
     let mut named = database
         .prepare(
             "SELECT number, reason FROM findings WHERE rule = 'incomplete' AND status <> 'closed'",

@@ -304,6 +304,7 @@ fn request(group: &Group) -> ChangeRequest {
         noticed_at: news.noticed_at,
         changed_at: news.changed_at,
         not_before: None,
+        urgent: news.urgent,
         seen: None,
     }
 }

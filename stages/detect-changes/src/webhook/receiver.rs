@@ -112,7 +112,7 @@ impl Receiver {
         };
         let receiver = Self::new(setup, Secrets::from_config(config)?, limits);
         let token = std::env::var(&config.refresh_token_env).unwrap_or_default();
-        let requests = refresh::routes(refresher.clone(), &token);
+        let requests = refresh::routes(refresher.clone(), &token, limits.read);
         let routes = receiver.routes(&config.path).merge(requests);
         let failed = |source| ReceiverError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

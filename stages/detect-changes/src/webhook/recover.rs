@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::{Attempt, Client, Error, Hook};
+use prmirror_github::{Attempt, Class, Client, Error, Hook};
 use prmirror_kit::{Kv, KvError, Metric, Metrics, Setup};
 use prmirror_proto::subjects::{BUCKET_PROBES, escape};
 use serde::{Deserialize, Serialize};
@@ -110,8 +110,16 @@ impl Recovery {
                 ?after,
                 "a webhook delivery failed; it is sent again"
             );
-            self.hook.send_again(attempt).await?;
-            self.metrics.add(Metric::WebhooksRecovered, &[], 1);
+            match self.hook.send_again(attempt).await {
+                Ok(()) => self.metrics.add(Metric::WebhooksRecovered, &[], 1),
+                Err(error) => match error.class() {
+                    // This one GitHub will not, or cannot now; the others it may.
+                    Class::Split => {
+                        tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
+                    }
+                    Class::Wait(_) | Class::Retry | Class::Operator => return Err(error.into()),
+                },
+            }
         }
         if plan.until > stored.value.until {
             let progress = Progress { until: plan.until };

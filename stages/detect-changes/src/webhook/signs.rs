@@ -419,6 +419,13 @@ impl Reader<'_> {
         let commit = |raw| self.payload.text(raw).filter(|sha| is_oid(sha));
         let (before, after) = (commit(self.payload.before), commit(self.payload.after));
         let unknown = Unknown::Drop;
+        // Its commits may be heads of pull requests that were merged; none of them moves with it.
+        let is_default = self.repository.default_branch.as_deref() == Some(branch);
+        if is_default {
+            said.signs
+                .extend(after.is_some().then(|| Sign::Base(branch.to_owned())));
+            return Ok(());
+        }
         if let (Some(from), Some(to)) = (&before, &after) {
             said.heads.push(Head::Moved {
                 from: from.clone(),

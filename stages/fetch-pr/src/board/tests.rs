@@ -40,6 +40,7 @@ fn job(number: u64, requests: u32, failures: u32) -> Job {
             noticed_at: now,
             changed_at: None,
             not_before: None,
+            urgent: false,
             seen: None,
         }),
         cause: String::new(),
@@ -228,4 +229,17 @@ fn what_is_asked_again_after_a_pause_holds_nothing_up() {
     };
     assert_eq!(due, now + pause);
     assert_eq!(numbers(board.next(BOUNDS, due)), [1]);
+}
+
+#[test]
+fn what_somebody_waits_for_goes_first() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=3 {
+        let mut job = job(number, 100, 0);
+        let mut request = (*job.request).clone();
+        request.urgent = number == 3;
+        job.request = Arc::new(request);
+        board.add(job, false, now);
+    }
+    assert_eq!(numbers(board.next(BOUNDS, now + BOUNDS.wait)), [3]);
 }

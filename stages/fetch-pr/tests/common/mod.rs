@@ -68,6 +68,7 @@ impl World {
             noticed_at: now,
             changed_at: None,
             not_before: None,
+            urgent: false,
             seen: None,
         }
     }

@@ -136,7 +136,8 @@ pub struct DetectConfig {
     #[serde(deserialize_with = "duration")]
     pub sweep_open: Duration,
     /// How soon one is looked at again that has just changed, or whose CI is under way; each look that
-    /// finds nothing doubles it, up to `sweep_open`.
+    /// finds nothing doubles it, up to `sweep_open`, or twice as long while CI is under way that began
+    /// lately.
     #[serde(deserialize_with = "duration")]
     pub unsettled: Duration,
     /// Pull requests in one look at most; fewer while GitHub takes long.
@@ -174,8 +175,8 @@ impl Default for DetectConfig {
         Self {
             poll: 30 * SECOND,
             overlap: 2 * MINUTE,
-            sweep_open: 2 * MINUTE,
-            unsettled: 30 * SECOND,
+            sweep_open: MINUTE,
+            unsettled: 15 * SECOND,
             look_most: 500,
             sweep_list: 30 * MINUTE,
             sweep_all: 360 * MINUTE,

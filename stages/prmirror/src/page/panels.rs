@@ -94,7 +94,8 @@ pub(super) const PANELS: [Panel; 10] = [
                 for each of its twelve lists once.",
         sql: "SELECT coalesce(stage, 'all') AS stage, coalesce(operation, 'all') AS operation, \
               count(*) AS requests, count(*) FILTER (outcome <> 'ok') AS failed, \
-              coalesce(sum(points), 0)::BIGINT AS points, sum(pull_requests)::BIGINT AS pull_requests, \
+              coalesce(sum(points), 0)::BIGINT AS points, coalesce(sum(wasted), 0)::BIGINT AS points_wasted, \
+              sum(pull_requests)::BIGINT AS pull_requests, \
               (sum(pull_requests) FILTER (lane IS NOT NULL) * 13)::BIGINT AS naive_requests, \
               round(sum(points) * 100.0 / nullif(sum(pull_requests) FILTER (lane IS NOT NULL) * 13, 0), 1) \
               AS of_naive_percent \

@@ -26,10 +26,8 @@ const SECRET: &str = "the secret of a benchmark";
 const LIMIT: Duration = Duration::from_secs(1_200);
 /// How often is looked whether anything is outstanding.
 const LOOK: Duration = Duration::from_millis(200);
-/// A wait for the next change that is longer than this, in recorded time, is cut short; and how much of
-/// it is left.
-const LONG: SignedDuration = SignedDuration::from_secs(20);
-const LEFT: SignedDuration = SignedDuration::from_secs(5);
+/// A wait for the next change is cut short where at least so much of it can be left out, in recorded time.
+const WORTH: SignedDuration = SignedDuration::from_secs(15);
 
 /// What a scenario gave.
 pub(crate) struct Measured {
@@ -112,6 +110,7 @@ impl Stage {
         let before = sim.stats();
         let (since, started) = (Timestamp::now(), Instant::now());
         let mut run = Run {
+            scenario,
             stage: self,
             sim: &sim,
             deployment: &deployment,
@@ -160,6 +159,7 @@ impl Stage {
 
 /// A world that is being played.
 struct Run<'s> {
+    scenario: Scenario,
     stage: &'s Stage,
     sim: &'s Sim,
     deployment: &'s Deployment,
@@ -194,8 +194,9 @@ impl Run<'_> {
             idle = if outstanding.is_empty() { idle + 1 } else { 0 };
             let next = self.sim.next_change_at().unwrap_or(self.stage.until);
             let next = next.min(self.stage.until);
-            if idle >= 2 && next.duration_since(now) > LONG && self.has_landed() {
-                let to = next.saturating_sub(LEFT).unwrap_or(next);
+            let left = self.scenario.played_of_a_wait();
+            if idle >= 2 && next.duration_since(now) > left + WORTH && self.has_landed() {
+                let to = next.saturating_sub(left).unwrap_or(next);
                 // It cannot be in the past but by a hair.
                 let _ = clock.advance_to(to);
                 self.anchor();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::lag::{Lag, percentile};
 use crate::play::Measured;
+use crate::scenario::POINTS;
 
 const HEAD: &str = "\
 | how changes are noticed | changes | p50 | p90 | p99 | worst | final states missed | points an hour | noticed by |
@@ -31,6 +32,40 @@ pub(crate) fn line(one: &Measured) -> String {
     )
 }
 
+/// What was not kept of what is promised, in words.
+pub(crate) fn broken(one: &Measured) -> Vec<String> {
+    let goals = one.scenario.goals();
+    let mut broken = Vec::new();
+    let title = one.scenario.title();
+    let mut hold = |what: &str, measured: f64, most: f64, shown: &dyn Fn(f64) -> String| {
+        if measured > most {
+            let (measured, most) = (shown(measured), shown(most));
+            broken.push(format!(
+                "{title}: {what} is {measured}, and at most {most} is promised"
+            ));
+        }
+    };
+    let every: Vec<&Lag> = one.lags.iter().collect();
+    let silent: Vec<&Lag> = one.lags.iter().filter(|lag| !lag.moved).collect();
+    for (lags, of) in [(every, ""), (silent, " where `updatedAt` was left alone")] {
+        let sorted = sorted(&lags);
+        for (what, share, most) in [
+            ("p50", 0.5, goals.p50),
+            ("p99", 0.99, goals.p99),
+            ("the longest", 1.0, goals.worst),
+        ] {
+            if let Some(measured) = percentile(&sorted, share) {
+                hold(&format!("{what}{of}"), measured, most, &seconds);
+            }
+        }
+    }
+    let count = |number: f64| format!("{number:.0}");
+    hold("points an hour", one.looking + one.fetching, POINTS, &count);
+    let missed = one.final_differences.len() as f64;
+    hold("final states missed", missed, 0.0, &count);
+    broken
+}
+
 /// The table, with what must be known to read it.
 pub(crate) fn markdown(all: &[Measured], from: Timestamp, until: Timestamp) -> String {
     let mut text = HEAD.to_owned();
@@ -51,6 +86,10 @@ pub(crate) fn markdown(all: &[Measured], from: Timestamp, until: Timestamp) -> S
     }
     text.push_str(BEFORE);
     let _ = writeln!(text, "\nPlayed: {from} to {until}, in recorded time.\n");
+    let broken: Vec<String> = all.iter().flat_map(broken).collect();
+    for line in &broken {
+        let _ = writeln!(text, "- not kept: {line}");
+    }
     for one in all {
         let sources: Vec<String> = one
             .sources
@@ -86,7 +125,7 @@ pub(crate) fn markdown(all: &[Measured], from: Timestamp, until: Timestamp) -> S
     text.push_str(
         "\nFrom the change on GitHub to the row, in recorded time: intervals are as much shorter as the world \
          is faster, so\nwhat the machine needs by itself counts as often, and the figures are upper bounds. \
-         The wait for a change is cut\nshort while nothing is outstanding. Webhooks leave at the moment of \
+         Waits for the next change are cut\nto some minutes while nothing is outstanding. Webhooks leave at the moment of \
          the change: GitHub's own time to deliver\ncomes on top. Points: of what looks for changes, and of \
          what fetches them. *Overtaken*: changed again, or back, before\na version was fetched; the next \
          version has it, or there was nothing to land. *Final states missed*: lines of the\ncomparison of \

@@ -95,6 +95,14 @@ async fn main() -> anyhow::Result<()> {
          was free for it. *Memory*: the most that\ndetect-changes had resident. Everything runs on \
          this machine, the sender included."
     );
+    let late = sent.over(Duration::from_secs(1)) as u64;
+    if late + sent.refused + sent.failed > 0 {
+        bail!(
+            "{late} deliveries were answered after more than a second, {} refused, {} not answered",
+            sent.refused,
+            sent.failed
+        );
+    }
     if lost > 0 || outcome.missing > 0 {
         bail!(
             "{lost} deliveries are lost, {} pull requests have no request",

@@ -211,6 +211,15 @@ fn a_push_tells_of_heads_and_of_a_base() {
         to: after,
     };
     assert_eq!(said.heads, [moved]);
+
+    // A pull request that was merged fast-forward has the tip of the default branch for its head: what
+    // comes after is none of its.
+    let payload = json!({
+        "ref": "refs/heads/main", "before": OID, "after": "a".repeat(40), "repository": repository(),
+    });
+    let said = signs_of("push", &payload);
+    assert_eq!(said.signs, [Sign::Base("main".to_owned())]);
+    assert_eq!(said.heads, []);
 }
 
 #[test]
