@@ -301,3 +301,28 @@ async fn the_lists_promise_what_the_pull_requests_keep() {
         assert_eq!(counted, runs as u64);
     }
 }
+
+#[test]
+fn plain_pull_requests_are_all_of_the_same_size() {
+    let sim = Sim::start(Config::generated(Generate {
+        plain: true,
+        ..Generate::new(60, 3)
+    }))
+    .unwrap();
+    let all = truth(&sim);
+    assert_eq!(all.len(), 60);
+    for pr in &all {
+        assert_coherent(pr);
+        let sizes = [
+            "commits",
+            "reviews",
+            "reviewThreads",
+            "comments",
+            "labels",
+            "assignees",
+        ];
+        let sizes = sizes.map(|name| list(pr, name).len());
+        assert_eq!(sizes, [3, 2, 1, 2, 0, 0], "#{}", pr["number"]);
+        assert_eq!(list(&list(pr, "reviewThreads")[0], "comments").len(), 2);
+    }
+}

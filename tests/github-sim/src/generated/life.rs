@@ -20,6 +20,8 @@ pub(super) struct Life<'a> {
     number: u64,
     pub(super) value: Value,
     pub(super) random: Random,
+    /// Comments of each new thread, unless they are drawn.
+    pub(super) thread_comments: Option<u64>,
 }
 
 impl<'a> Life<'a> {
@@ -36,6 +38,7 @@ impl<'a> Life<'a> {
             number,
             value: Value::Null,
             random,
+            thread_comments: None,
         };
         let random = &mut life.random;
         let author = if random.chance(0.01) {
@@ -109,6 +112,7 @@ impl<'a> Life<'a> {
             number,
             value,
             random,
+            thread_comments: None,
         };
         // Lists are plain arrays while they are worked on.
         for list in LISTS {
