@@ -81,7 +81,11 @@ pub(super) fn history(
         State::Closed => life.close(updated),
         State::Merged => life.merge(updated),
     }
-    check(&mut life, &sizes, pushed, now);
+    let is_checked = check(&mut life, &sizes, pushed, now);
+    if is_checked && header.state == State::Open {
+        // Nobody goes on waiting for checks that are finished.
+        life.unlabel(updated, names::AWAITS_CHECKS);
+    }
     if header.state == State::Open {
         life.mergeability();
     }
@@ -195,14 +199,15 @@ fn perform(life: &mut Life<'_>, at: Timestamp, act: Act) {
     }
 }
 
-/// The head's checks: finished, unless it was pushed just before the world's start.
-fn check(life: &mut Life<'_>, sizes: &Sizes, pushed: Timestamp, now: Timestamp) {
+/// The head's checks: finished, unless it was pushed just before the world's start. Whether they are.
+fn check(life: &mut Life<'_>, sizes: &Sizes, pushed: Timestamp, now: Timestamp) -> bool {
     life.start_checks(after(pushed, 20).min(now), sizes.contexts);
     let takes = 300 + life.random.exponential(1_200.0) as i64;
     let finished = after(pushed, takes);
     if finished <= now {
         life.finish_checks(finished);
     }
+    finished <= now
 }
 
 pub(super) fn after(at: Timestamp, seconds: i64) -> Timestamp {

@@ -305,6 +305,10 @@ impl<'a> Life<'a> {
     }
 
     pub(super) fn merge(&mut self, at: Timestamp) {
+        // GitHub merges no draft: it is made ready before.
+        if self.value["isDraft"] == true {
+            self.draft(at);
+        }
         let commit = crate::random::oid(&[self.random.next()]);
         let actor = names::person(&mut self.random);
         self.value["state"] = json!("MERGED");
@@ -312,7 +316,6 @@ impl<'a> Life<'a> {
         self.value["mergedAt"] = json!(at.to_string());
         self.value["mergedBy"] = actor.clone();
         self.value["mergeCommit"] = json!({ "oid": commit });
-        self.value["isDraft"] = json!(false);
         self.settle();
         let commit = json!({ "commit": { "oid": commit } });
         self.event("MergedEvent", at, actor.clone(), commit);

@@ -227,11 +227,10 @@ fn replaced(whole: Whole, standing: &Standing) -> Reply {
 /// How long it does so until it gives up.
 fn worked_on(shared: &Shared, answer: &Answer) -> Result<Duration, Duration> {
     let data = answer.data.as_ref().and_then(Option::as_ref);
-    let Some(work) = shared.work else {
-        return Ok(Duration::ZERO);
-    };
     let nodes = data.map_or(0, work::nodes);
-    let took = work.takes(nodes);
+    let took = shared
+        .work
+        .map_or(Ok(Duration::ZERO), |work| work.takes(nodes));
     if took.is_ok() {
         shared
             .stats
