@@ -88,8 +88,7 @@ fn make_heavy(pr: &mut Value) {
     let first = threads[0].clone();
     threads.extend((0..60).map(|n| {
         let mut thread = first.clone();
-        // Its id is made up, and those of its comments.
-        thread.as_object_mut().unwrap().remove("id");
+        thread["id"] = json!(format!("PRRT_{number}_{n}"));
         thread["comments"]["nodes"] = (0..2)
             .map(|c| {
                 let mut comment = first["comments"]["nodes"][c].clone();
