@@ -244,10 +244,8 @@ fn what_github_does_not_bear_whole_comes_in_parts() {
         .filter(|(place, _)| *place > median)
         .count();
     println!("{later} plain ones came after half of the heavy ones");
-    assert!(
-        later * 10 <= plain_places.len(),
-        "{later} plain ones waited"
-    );
+    // The heavy ones are spread evenly: if the others waited for them, half of these would come later.
+    assert!(later * 4 <= plain_places.len(), "{later} plain ones waited");
 }
 
 /// The recorded ones with a hundred commits or more, among as many others as there are ordinary ones in the
