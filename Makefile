@@ -27,8 +27,9 @@ build: bootstrap ## build every binary
 
 test: bootstrap-tests fmt-check lint doc build-tests doctest nextest ## every check and every test
 
-# COST=--large adds 30,000 pull requests, COST=--huge the first mirror of 120,000, COST="--latency 200" lets
-# GitHub take longer. Not by -p: features are those of the whole workspace, and nothing is built twice.
+# COST=--large adds 30,000 pull requests, COST=--huge the first mirror of 120,000 (both fail when a stage
+# needs too much memory), COST=--hour tells whether one token's hour suffices for 30,000, COST="--latency 200"
+# lets GitHub take longer. Not by -p: features are those of the whole workspace, and nothing is built twice.
 bench-cost: build ## count what mirroring costs: points, requests, seconds; a table in Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin cost -- $(COST)
 

@@ -67,6 +67,17 @@ pub(crate) struct Cost {
     pub(crate) seconds: f64,
 }
 
+/// The mirror that is measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// What its configuration says beside the repositories: nothing, for the defaults.
+    pub(crate) intervals: String,
+    /// How many times as fast everything goes.
+    pub(crate) speed: u32,
+    /// Only the first mirror is measured.
+    pub(crate) first_only: bool,
+}
+
 /// What a repository costs.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
@@ -80,6 +91,8 @@ pub(crate) struct Measured {
     pub(crate) bound: u64,
     /// The most memory that each process has had in RAM by then, in bytes.
     pub(crate) memory: Vec<(&'static str, u64)>,
+    /// Documents of the first mirror that GitHub would have worked on for too long.
+    pub(crate) timed_out: u64,
     /// What comes after the first mirror.
     pub(crate) later: Option<Later>,
 }
@@ -135,14 +148,14 @@ impl Cost {
     }
 }
 
-/// Measures the only repository of a simulator; only its first mirror, if that is wanted.
+/// Measures the only repository of a simulator.
 pub(crate) fn measure(
     sim: &Sim,
     what: &'static str,
     (owner, name): (&str, &str),
-    first_only: bool,
+    pace: &Pace,
 ) -> anyhow::Result<Measured> {
-    let deployment = Deployment::of(sim, "");
+    let deployment = Deployment::of(sim, &pace.intervals);
     let mirror = Mirror {
         sim,
         deployment: &deployment,
@@ -156,8 +169,9 @@ pub(crate) fn measure(
     let begun = Instant::now();
     let mut up = deployment.up(&[]);
     in_step(&deployment, &mut up);
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = begun.elapsed().as_secs_f64() * f64::from(pace.speed);
     let now = sim.stats();
+    let timed_out = now.answers.get("timed_out").copied().unwrap_or(0);
     let first = Cost {
         seconds,
         ..spent(&Stats::default(), &now, |_| true)
@@ -168,9 +182,12 @@ pub(crate) fn measure(
         Some((*name, bytes))
     });
     let memory: Vec<(&'static str, u64)> = memory.collect();
-    eprintln!("  first mirror: {first:?}");
+    eprintln!(
+        "  first mirror: {first:?}, {timed_out} timed out, at most {} nodes",
+        now.nodes_max
+    );
 
-    let later = if first_only {
+    let later = if pace.first_only {
         end(&deployment, &mut up)?;
         None
     } else {
@@ -183,6 +200,7 @@ pub(crate) fn measure(
         first_fetched,
         bound,
         memory,
+        timed_out,
         later,
     })
 }

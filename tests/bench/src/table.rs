@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use github_sim::Work;
+
 use crate::measure::{Cost, HASTE, LISTS, Measured, POLLS, SWEEP_HOURS};
 
 const HEAD: &str = "\
@@ -10,28 +12,52 @@ const HEAD: &str = "\
 |---|---|--:|--:|--:|--:|--:|--:|
 ";
 
+/// What GitHub was like.
+pub(crate) enum Conditions {
+    /// It took so long for an answer, and had enough points for everything.
+    Unlimited { latency: Duration, rate_limit: u64 },
+    /// It worked as long as it does, with its limits, so many times as fast.
+    Hour { work: Work, speed: u32 },
+}
+
 /// What was measured, with what must be known to read it.
-pub(crate) fn markdown(all: &[Measured], latency: Duration, rate_limit: u64) -> String {
+pub(crate) fn markdown(all: &[Measured], conditions: &Conditions) -> String {
     let mut text = HEAD.to_owned();
     for one in all {
         rows(&mut text, one);
     }
     memory(&mut text, all);
+    let begins = match conditions {
+        Conditions::Unlimited {
+            latency,
+            rate_limit,
+        } => format!(
+            "An answer of GitHub took {} ms more than the simulator needs; a token had {} points an hour, so \
+             that\nno wait for the reset is counted; everything else is as it is by default.",
+            latency.as_millis(),
+            grouped(*rate_limit),
+        ),
+        Conditions::Hour { work, speed } => format!(
+            "GitHub took {} ms for an answer and {} µs for each of its nodes, and gave up after {} s; one token \
+             had\n5,000 points an hour, and the secondary limits held. Everything, the mirror's intervals \
+             included, went {speed} times\nas fast, and seconds are so many times those of the clock.",
+            work.base.as_millis(),
+            work.per_node.as_micros(),
+            work.limit.as_secs(),
+        ),
+    };
     // Writing to a text never fails.
     let _ = write!(
         text,
         "\n\
-         An answer of GitHub took {} ms more than the simulator needs; a token had {} points an hour, so \
-         that\nno wait for the reset is counted; everything else is as it is by default. *First mirror*: \
+         {begins} *First mirror*: \
          from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, the \
          looks at the open pull requests, {LISTS} lists of them\nand the {SWEEP_HOURS}th part of a sweep of all, \
          measured at intervals {HASTE} times as short, in which no whole pull request\nwas fetched; seconds are \
          those of GitHub's answers. *Ten changes*: made at once, right after a poll, until they\nhave landed, the sweeps \
          meanwhile left out; per 1,000 of the ten. *Bound*: a request for each page of each\nlist that is \
          not empty, and for the comments of each review thread, in documents of 149, which cost a point\n\
-         each: GitHub's formula.\n",
-        latency.as_millis(),
-        grouped(rate_limit),
+         each: GitHub's formula. *Plain*: 3 commits, 2 reviews, 2 review comments, 2 comments a pull request.\n",
     );
     text
 }
@@ -157,6 +183,7 @@ mod tests {
             first_fetched: cost(150, 30),
             bound: 140,
             memory: vec![("fetch-pr", 41 << 20), ("publish", 2_000 << 20)],
+            timed_out: 0,
             later: Some(Later {
                 polls: cost(120, 120),
                 looks: cost(30, 30),
@@ -174,8 +201,10 @@ mod tests {
         };
         let text = markdown(
             &[measured, first_only],
-            Duration::from_millis(50),
-            1_000_000,
+            &Conditions::Unlimited {
+                latency: Duration::from_millis(50),
+                rate_limit: 1_000_000,
+            },
         );
         let row = |what: &str| text.lines().find(|line| line.contains(what)).unwrap_or("");
         assert_eq!(
@@ -195,6 +224,11 @@ mod tests {
             "|  | ten changes | 3 | 2 | 0 | 0.0 | 300.0 | 100.0 |"
         );
         assert!(text.contains("took 50 ms more"));
+        let hour = Conditions::Hour {
+            work: Work::default(),
+            speed: 4,
+        };
+        assert!(markdown(&[], &hour).contains("80 ms for an answer and 5000 µs"));
         assert_eq!(row("| 41"), "| 2,000, generated | 41 | 2,000 |");
         assert_eq!(
             row("large | first mirror"),

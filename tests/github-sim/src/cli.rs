@@ -12,8 +12,8 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    Config, DeliveryFaults, Generate, Recording, Shown, Sim, Time, Tokens, Webhook, WorldConfig,
-    trim_schema,
+    Config, DeliveryFaults, Generate, Recording, Shown, Sim, Time, Tokens, Webhook, Work,
+    WorldConfig, trim_schema,
 };
 
 /// Examples of use, behind the options in `--help`.
@@ -108,6 +108,9 @@ struct Serve {
     /// What a made-up world follows from
     #[arg(long, value_name = "N", default_value_t = 1, requires = "generate")]
     seed: u64,
+    /// Make them all alike: 3 commits, 2 reviews, 2 review comments and 2 comments each
+    #[arg(long, requires = "generate")]
+    plain: bool,
     /// Let things happen in a made-up world as the clock goes on
     #[arg(long, requires = "generate")]
     live: bool,
@@ -133,6 +136,21 @@ struct Serve {
     /// How long that hour is, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     rate_window: u64,
+    /// Take as long as GitHub does, by the nodes of each answer, and time out where GitHub would
+    #[arg(long)]
+    work: bool,
+    /// Milliseconds that GitHub works on any answer [default: 80]
+    #[arg(long, value_name = "MS", requires = "work")]
+    work_base: Option<u64>,
+    /// Microseconds that it works on each node [default: 5000, as the recording tells]
+    #[arg(long, value_name = "US", requires = "work")]
+    work_per_node: Option<u64>,
+    /// Milliseconds after which it gives up [default: 10000]
+    #[arg(long, value_name = "MS", requires = "work")]
+    work_limit: Option<u64>,
+    /// Seconds of GitHub's work in one of the client's [default: 1]
+    #[arg(long, value_name = "N", requires = "work", value_parser = positive)]
+    work_speed: Option<f64>,
     /// Tell this address of every change, by webhooks
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
@@ -293,6 +311,7 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
             owner.clone_into(&mut generate.owner);
             name.clone_into(&mut generate.name);
             generate.live = arguments.live;
+            generate.plain = arguments.plain;
             generate.at = arguments.from.unwrap_or(generate.at);
             WorldConfig::Generated(generate)
         }
@@ -317,6 +336,7 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
             },
         });
     }
+    config.work = arguments.work.then(|| work(arguments));
     config.listen = arguments.listen;
     config.rate_limit = arguments.rate_limit;
     config.rate_window = Duration::from_secs(arguments.rate_window);
@@ -336,6 +356,20 @@ fn config(arguments: &Serve) -> anyhow::Result<Config> {
             .with_context(|| format!("{} is not a list of faults", path.display()))?;
     }
     Ok(config)
+}
+
+/// How long GitHub works, with what is given in the place of the defaults.
+fn work(arguments: &Serve) -> Work {
+    let known = Work::default();
+    let millis = |given: Option<u64>, known| given.map_or(known, Duration::from_millis);
+    Work {
+        base: millis(arguments.work_base, known.base),
+        per_node: arguments
+            .work_per_node
+            .map_or(known.per_node, Duration::from_micros),
+        limit: millis(arguments.work_limit, known.limit),
+        speed: arguments.work_speed.unwrap_or(known.speed),
+    }
 }
 
 /// Resolves on Ctrl-C or SIGTERM from now on, and with `parent` when standard input is closed.

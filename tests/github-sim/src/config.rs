@@ -12,6 +12,7 @@ use crate::limits::SecondaryLimits;
 use crate::recorded::{Recording, RecordingError, Shown};
 use crate::server::{App, Tokens};
 use crate::webhooks::{Webhook, WebhookError};
+use crate::work::Work;
 use crate::world::pull_request::ShapeError;
 
 /// What a simulator simulates.
@@ -33,6 +34,8 @@ pub struct Config {
     pub rate_window: Duration,
     /// What else is limited.
     pub secondary: SecondaryLimits,
+    /// How long GitHub works on an answer, and when it gives up. Without it: as long as the simulator does.
+    pub work: Option<Work>,
     /// Whether a client that gets itself banned is part of the plan. Otherwise a simulator that has
     /// banned one panics when it is dropped, so that the test fails.
     pub expect_ban: bool,
@@ -88,6 +91,7 @@ impl Config {
             rate_limit: 5000,
             rate_window: Duration::from_secs(3600),
             secondary: SecondaryLimits::default(),
+            work: None,
             expect_ban: false,
             apps: Vec::new(),
             faults: Vec::new(),

@@ -32,6 +32,7 @@ mod server;
 mod sim;
 mod stats;
 mod webhooks;
+mod work;
 mod world;
 
 pub use clock::{Backwards, Clock, ClockView};
@@ -48,4 +49,5 @@ pub use server::{App, Tokens};
 pub use sim::Sim;
 pub use stats::{OperationStats, Stats};
 pub use webhooks::{Delivery, DeliveryFaults, Webhook, WebhookError};
+pub use work::Work;
 pub use world::pull_request::ShapeError;

@@ -112,6 +112,7 @@ impl Sim {
                 config.rate_window,
                 config.secondary.clone(),
             )),
+            work: config.work,
             apps: Apps::new(config.apps.clone()),
             stats: Collector::default(),
             tokens: config.tokens.clone(),

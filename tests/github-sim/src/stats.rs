@@ -15,13 +15,17 @@ pub struct Stats {
     /// By operation name; `anonymous` without one.
     pub operations: BTreeMap<String, OperationStats>,
     /// By kind of answer: `data`, `data_with_errors`, `refused`, `rate_limited`, `unauthorized`,
-    /// `bad_request`, `secondary_limit`, `banned`, and `fault` where a fault made the answer.
+    /// `bad_request`, `secondary_limit`, `banned`, `timed_out` where GitHub would have worked for too long
+    /// ([`crate::Work`]), and `fault` where a fault made the answer.
     pub answers: BTreeMap<String, u64>,
     /// Faults served, by their effect's kind; `broken_answer` for answers of a recording.
     pub faults: BTreeMap<String, u64>,
     /// How often each pull request was asked for as a whole (by `nodes(ids:)` or
     /// `pullRequest(number:)`), by number, over all repositories.
     pub detail_requests: BTreeMap<u64, u64>,
+    /// Nodes of the largest answer.
+    #[serde(default)]
+    pub nodes_max: u64,
     /// The most requests that were being answered at the same time.
     pub concurrent_max: u64,
     /// The same of any one token.

@@ -70,6 +70,17 @@ fn assert_coherent(pr: &Value) {
         "#{number}"
     );
 
+    let mut drafts = timeline
+        .iter()
+        .filter_map(|i| match i["__typename"].as_str() {
+            Some("ConvertToDraftEvent") => Some(true),
+            Some("ReadyForReviewEvent") => Some(false),
+            _ => None,
+        });
+    if let Some(is_draft) = drafts.next_back() {
+        assert_eq!(pr["isDraft"], is_draft, "#{number}");
+    }
+
     let state = pr["state"].as_str().unwrap();
     assert_eq!(pr["merged"], state == "MERGED", "#{number}");
     assert_eq!(pr["closed"], state != "OPEN", "#{number}");
@@ -300,4 +311,47 @@ async fn the_lists_promise_what_the_pull_requests_keep() {
             .count();
         assert_eq!(counted, runs as u64);
     }
+}
+
+#[test]
+fn plain_pull_requests_are_all_of_the_same_size() {
+    let sim = Sim::start(Config::generated(Generate {
+        plain: true,
+        ..Generate::new(60, 3)
+    }))
+    .unwrap();
+    let all = truth(&sim);
+    assert_eq!(all.len(), 60);
+    for pr in &all {
+        assert_coherent(pr);
+        let sizes = [
+            "commits",
+            "reviews",
+            "reviewThreads",
+            "comments",
+            "labels",
+            "assignees",
+        ];
+        let sizes = sizes.map(|name| list(pr, name).len());
+        assert_eq!(sizes, [3, 2, 1, 2, 0, 0], "#{}", pr["number"]);
+        assert_eq!(list(&list(pr, "reviewThreads")[0], "comments").len(), 2);
+    }
+}
+
+#[test]
+fn nobody_waits_for_checks_that_are_finished() {
+    let awaits = |pr: &&Value| {
+        list(pr, "labels")
+            .iter()
+            .any(|l| l["name"] == "awaiting-CI")
+    };
+    let runs = |pr: &Value| {
+        let contexts = pr["statusCheckRollup"]["contexts"]["nodes"].as_array();
+        let state = |c: &Value| c["status"] == "IN_PROGRESS" || c["state"] == "PENDING";
+        contexts.into_iter().flatten().any(state)
+    };
+    let all = truth(&start(400, 1, false));
+    let open = all.iter().filter(|pr| pr["state"] == "OPEN");
+    assert!(open.filter(awaits).all(runs));
+    assert!(all.iter().any(|pr| awaits(&pr)), "there is such a label");
 }

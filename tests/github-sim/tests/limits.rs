@@ -3,10 +3,10 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{NAME, OWNER, client, post};
-use github_sim::{App, Config, Effect, Fault, SecondaryLimits, Sim};
+use github_sim::{App, Config, Effect, Fault, SecondaryLimits, Sim, Work};
 use serde_json::json;
 
 const LIMIT: &str = "{ rateLimit { remaining } }";
@@ -137,4 +137,58 @@ async fn without_an_apps_claim_there_is_no_token() {
         .body(json!({ "query": LIMIT }).to_string());
     assert_eq!(request.send().await.unwrap().status(), 401);
     assert_eq!(sim.stats().installation_tokens, 0);
+}
+
+/// A pull request with so many comments.
+fn with_comments(number: u64, comments: u64) -> serde_json::Value {
+    let comments = (0..comments).map(|index| {
+        json!({
+            "id": format!("IC_{number}_{index}"), "body": "", "author": null,
+            "createdAt": "2024-11-01T00:00:00Z", "updatedAt": "2024-11-01T00:00:00Z",
+        })
+    });
+    json!({ "number": number, "comments": comments.collect::<Vec<_>>() })
+}
+
+async fn comments(sim: &Sim, number: u64, first: u64) -> (u16, String) {
+    let query = format!(
+        "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ pullRequest(number: {number}) {{
+            comments(first: {first}) {{ nodes {{ id }} }} }} }} }}"
+    );
+    let response = post(sim, &json!({ "query": query })).await;
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn what_returns_too_many_nodes_times_out_and_what_may_return_them_does_not() {
+    let sim = Sim::start(Config {
+        work: Some(Work {
+            base: Duration::ZERO,
+            per_node: Duration::from_millis(1),
+            limit: Duration::from_millis(41),
+            speed: 1.0,
+        }),
+        ..Config::empty(OWNER, NAME)
+    })
+    .unwrap();
+    sim.add_pr(OWNER, NAME, with_comments(1, 40)).unwrap();
+    sim.add_pr(OWNER, NAME, with_comments(2, 41)).unwrap();
+    let begun = Instant::now();
+    assert_eq!(comments(&sim, 1, 100).await.0, 200);
+    assert!(begun.elapsed() >= Duration::from_millis(41));
+    let left = sim.points_left(sim.token());
+
+    let begun = Instant::now();
+    let (status, body) = comments(&sim, 2, 100).await;
+    assert_eq!(status, 502);
+    assert!(
+        body.contains("couldn't respond to your request in time"),
+        "{body}"
+    );
+    assert!(begun.elapsed() >= Duration::from_millis(41));
+    assert_eq!(sim.points_left(sim.token()), left - 1 - 10);
+    assert_eq!(comments(&sim, 2, 40).await.0, 200, "a smaller page comes");
+    let stats = sim.stats();
+    assert_eq!((stats.answers["timed_out"], stats.answers["data"]), (1, 2));
+    assert_eq!(stats.nodes_max, 41);
 }

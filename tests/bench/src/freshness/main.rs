@@ -7,6 +7,7 @@
 mod lag;
 mod play;
 mod report;
+#[path = "../scaled.rs"]
 mod scaled;
 mod scenario;
 

@@ -85,10 +85,11 @@ impl Stage {
     /// Plays it all, so many times as fast.
     pub(crate) fn play(&self, scenario: Scenario, speed: u32) -> anyhow::Result<Measured> {
         let begun = Instant::now();
-        let sim = sim(&self.path, self.from, self.until, scaled::points(speed))?;
+        let sim = sim(&self.path, self.from, self.until, points(speed))?;
         let faults = scenario.webhooks();
         let listen = faults.as_ref().map(|_| free_address()).transpose()?;
-        let pipeline = scaled::pipeline(REPOSITORY, speed, listen.as_deref())?;
+        let intervals = scaled::intervals(&budget(speed), speed, listen.as_deref())?;
+        let pipeline = format!("repositories = [{REPOSITORY:?}]\n{intervals}");
         let deployment = Deployment::new(&pipeline)
             .with("GITHUB_API_URL", &sim.url())
             .with("GITHUB_TOKEN", sim.token())
@@ -286,6 +287,20 @@ impl Spent {
         }
         spent
     }
+}
+
+/// Points a token gets for each hour of wall time: those of an hour for each recorded hour.
+fn points(speed: u32) -> u64 {
+    5_000 * u64::from(speed)
+}
+
+/// What is left of them, for a world that goes so many times as fast.
+fn budget(speed: u32) -> String {
+    format!(
+        "floor = {}\nrealtime_reserve = {}\nrequests_per_minute = 0\nmax_in_flight = 2",
+        200 * speed,
+        150 * speed,
+    )
 }
 
 fn sim(path: &Path, from: Timestamp, until: Timestamp, points: u64) -> anyhow::Result<Sim> {

@@ -18,6 +18,15 @@ const HTML: &str = "<html>\r\n<head><title>STATUS</title></head>\r\n<body>\r\n<c
 
 const TIME_OUT: &str = "{\n  \"message\": \"We couldn't respond to your request in time. Sorry about that. Please try resubmitting your request and contact us if the problem persists.\"\n}\n";
 
+/// GitHub's answer to a request that took over ten seconds.
+pub(crate) fn time_out() -> Whole {
+    Whole {
+        status: 502,
+        headers: Vec::new(),
+        body: TIME_OUT.to_owned(),
+    }
+}
+
 /// The whole answer that `effect` gives, None when it changes the real one.
 pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
     let json = ("content-type", "application/json; charset=utf-8");
@@ -52,7 +61,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
             let body = HTML.replace("STATUS", &title);
             answer(*status, &[("content-type", "text/html")], body)
         }
-        Effect::TimeOut => answer(502, &[json], TIME_OUT.to_owned()),
+        Effect::TimeOut => Some(time_out()),
         Effect::Empty { status } => answer(*status, &[json], String::new()),
         Effect::RateLimited => {
             let body = json!({ "errors": [{

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 pub use broken::BrokenError;
-pub(crate) use effect::{apply, whole};
+pub(crate) use effect::{Whole, apply, time_out, whole};
 
 use crate::random::Random;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::generated::life::Life;
 use crate::generated::names;
-use crate::generated::sizes::Sizes;
+use crate::generated::sizes::{PLAIN_THREAD_COMMENTS, Sizes};
 use crate::random::Random;
 use crate::world::RepositoryKey;
 use crate::world::pull_request::{Header, State};
@@ -26,12 +26,22 @@ enum Act {
     Reference,
 }
 
-/// Makes the pull request of `header` as it is at `now`: the same each time for the same seed.
-pub(super) fn history(seed: u64, key: &RepositoryKey, header: &Header, now: Timestamp) -> Value {
+/// Makes the pull request of `header` as it is at `now`: the same each time for the same seed. Plain ones
+/// are all of the same size.
+pub(super) fn history(
+    (seed, plain): (u64, bool),
+    key: &RepositoryKey,
+    header: &Header,
+    now: Timestamp,
+) -> Value {
     let mut random = Random::of(&[seed, header.number, 2]);
-    let sizes = Sizes::draw(&mut random);
+    let sizes = if plain {
+        Sizes::PLAIN
+    } else {
+        Sizes::draw(&mut random)
+    };
     let (created, updated) = (header.created_at, header.updated_at);
-    let untouched = header.updated_at == header.created_at;
+    let untouched = !plain && header.updated_at == header.created_at;
 
     let first = if untouched {
         sizes.commits
@@ -41,11 +51,14 @@ pub(super) fn history(seed: u64, key: &RepositoryKey, header: &Header, now: Time
     let first_files = sizes.files * first / sizes.commits.max(1);
     let acts = if untouched {
         Vec::new()
+    } else if plain {
+        plain_acts(&sizes, first, first_files)
     } else {
         acts(&mut random, &sizes, first, first_files)
     };
     let life_random = Random::of(&[seed, header.number, 3]);
     let mut life = Life::open(key, header.number, &header.id, created, life_random);
+    life.thread_comments = plain.then_some(PLAIN_THREAD_COMMENTS);
     life.push_commits(created, first, first_files);
 
     let span = updated.as_second() - created.as_second();
@@ -68,7 +81,11 @@ pub(super) fn history(seed: u64, key: &RepositoryKey, header: &Header, now: Time
         State::Closed => life.close(updated),
         State::Merged => life.merge(updated),
     }
-    check(&mut life, &sizes, pushed, now);
+    let is_checked = check(&mut life, &sizes, pushed, now);
+    if is_checked && header.state == State::Open {
+        // Nobody goes on waiting for checks that are finished.
+        life.unlabel(updated, names::AWAITS_CHECKS);
+    }
     if header.state == State::Open {
         life.mergeability();
     }
@@ -147,6 +164,24 @@ fn acts(random: &mut Random, sizes: &Sizes, commits: u64, files: u64) -> Vec<(f6
     acts
 }
 
+/// The same for a plain pull request: nothing but what its sizes say.
+fn plain_acts(sizes: &Sizes, commits: u64, files: u64) -> Vec<(f64, Act)> {
+    let mut acts = Vec::new();
+    if commits < sizes.commits || files < sizes.files {
+        acts.push(Act::Push {
+            commits: sizes.commits - commits,
+            files: sizes.files - files,
+        });
+    }
+    acts.extend((0..sizes.comments).map(|_| Act::Comment));
+    acts.extend((0..sizes.reviews).map(|review| Act::Review {
+        threads: if review == 0 { sizes.threads } else { 0 },
+    }));
+    let count = acts.len() as f64;
+    let share = |(place, act)| ((place + 1) as f64 / count, act);
+    acts.into_iter().enumerate().map(share).collect()
+}
+
 fn perform(life: &mut Life<'_>, at: Timestamp, act: Act) {
     match act {
         Act::Push { commits, files } => life.push_commits(at, commits, files),
@@ -164,14 +199,15 @@ fn perform(life: &mut Life<'_>, at: Timestamp, act: Act) {
     }
 }
 
-/// The head's checks: finished, unless it was pushed just before the world's start.
-fn check(life: &mut Life<'_>, sizes: &Sizes, pushed: Timestamp, now: Timestamp) {
+/// The head's checks: finished, unless it was pushed just before the world's start. Whether they are.
+fn check(life: &mut Life<'_>, sizes: &Sizes, pushed: Timestamp, now: Timestamp) -> bool {
     life.start_checks(after(pushed, 20).min(now), sizes.contexts);
     let takes = 300 + life.random.exponential(1_200.0) as i64;
     let finished = after(pushed, takes);
     if finished <= now {
         life.finish_checks(finished);
     }
+    finished <= now
 }
 
 pub(super) fn after(at: Timestamp, seconds: i64) -> Timestamp {

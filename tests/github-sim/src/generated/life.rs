@@ -20,6 +20,8 @@ pub(super) struct Life<'a> {
     number: u64,
     pub(super) value: Value,
     pub(super) random: Random,
+    /// Comments of each new thread, unless they are drawn.
+    pub(super) thread_comments: Option<u64>,
 }
 
 impl<'a> Life<'a> {
@@ -36,6 +38,7 @@ impl<'a> Life<'a> {
             number,
             value: Value::Null,
             random,
+            thread_comments: None,
         };
         let random = &mut life.random;
         let author = if random.chance(0.01) {
@@ -109,6 +112,7 @@ impl<'a> Life<'a> {
             number,
             value,
             random,
+            thread_comments: None,
         };
         // Lists are plain arrays while they are worked on.
         for list in LISTS {
@@ -301,6 +305,10 @@ impl<'a> Life<'a> {
     }
 
     pub(super) fn merge(&mut self, at: Timestamp) {
+        // GitHub merges no draft: it is made ready before.
+        if self.value["isDraft"] == true {
+            self.draft(at);
+        }
         let commit = crate::random::oid(&[self.random.next()]);
         let actor = names::person(&mut self.random);
         self.value["state"] = json!("MERGED");
@@ -308,7 +316,6 @@ impl<'a> Life<'a> {
         self.value["mergedAt"] = json!(at.to_string());
         self.value["mergedBy"] = actor.clone();
         self.value["mergeCommit"] = json!({ "oid": commit });
-        self.value["isDraft"] = json!(false);
         self.settle();
         let commit = json!({ "commit": { "oid": commit } });
         self.event("MergedEvent", at, actor.clone(), commit);

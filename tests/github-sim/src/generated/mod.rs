@@ -37,6 +37,9 @@ pub struct Generate {
     pub at: Timestamp,
     /// Whether things happen as the clock goes on.
     pub live: bool,
+    /// Whether every pull request is of the same size: 3 commits, 2 reviews, 2 review comments in one
+    /// thread, 2 comments, and no label. Otherwise sizes are drawn from what was recorded.
+    pub plain: bool,
 }
 
 impl Generate {
@@ -49,6 +52,7 @@ impl Generate {
             seed,
             at: default_start(),
             live: false,
+            plain: false,
         }
     }
 }
@@ -86,6 +90,7 @@ pub(crate) fn generate(config: &Generate, shapes: &Arc<Shapes>) -> Repository {
     }
     let made = Made {
         seed: config.seed,
+        plain: config.plain,
         at,
         shapes: Arc::clone(shapes),
     };
@@ -140,13 +145,14 @@ fn header(
 /// Makes bodies.
 struct Made {
     seed: u64,
+    plain: bool,
     at: Timestamp,
     shapes: Arc<Shapes>,
 }
 
 impl Made {
     fn body(&self, key: &RepositoryKey, header: &Header) -> Value {
-        let mut value = history(self.seed, key, header, self.at);
+        let mut value = history((self.seed, self.plain), key, header, self.at);
         if let Err(error) = complete(&self.shapes, key, &mut value, self.at) {
             tracing::error!(number = header.number, %error, "a generated pull request has no shape");
         }

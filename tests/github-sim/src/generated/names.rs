@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 
 use crate::random::{Random, hash};
 
+/// The label of a pull request that waits for its checks.
+pub(super) const AWAITS_CHECKS: &str = "awaiting-CI";
+
 /// Labels and their colors. Among them the ones that dashboards act on.
 pub(super) const LABELS: [(&str, &str); 20] = [
-    ("awaiting-CI", "fbca04"),
+    (AWAITS_CHECKS, "fbca04"),
     ("awaiting-author", "d4c5f9"),
     ("awaiting-review", "0e8a16"),
     ("blocked-by-other-PR", "b60205"),

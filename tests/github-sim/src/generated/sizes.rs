@@ -54,7 +54,21 @@ pub(super) struct Sizes {
     pub(super) contexts: u64,
 }
 
+/// Comments of the thread of a plain pull request.
+pub(super) const PLAIN_THREAD_COMMENTS: u64 = 2;
+
 impl Sizes {
+    /// Those of a plain pull request.
+    pub(super) const PLAIN: Self = Self {
+        files: 3,
+        commits: 3,
+        reviews: 2,
+        threads: 1,
+        comments: 2,
+        labels: 0,
+        contexts: 5,
+    };
+
     pub(super) fn draw(random: &mut Random) -> Self {
         // Large pull requests are large in everything: each size lies near a common share.
         let common = random.fraction();

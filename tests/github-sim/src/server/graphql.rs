@@ -1,7 +1,7 @@
 //! `POST /graphql`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -11,10 +11,11 @@ use jiff::Timestamp;
 
 use super::reply::{Reply, Transport};
 use super::{Caller, Shared, caller, limit_headers};
-use crate::faults::{self, Effect, Hit, Verdict};
+use crate::faults::{self, Effect, Hit, Verdict, Whole};
 use crate::graphql::answer::{Answer, Error};
 use crate::graphql::{Prepared, Request};
-use crate::limits::{Refusal, UnderWay};
+use crate::limits::{Refusal, Standing, UnderWay};
+use crate::work;
 
 pub(super) async fn answer(
     State(shared): State<Arc<Shared>>,
@@ -115,6 +116,7 @@ fn look(shared: &Shared, token: &str, body: &[u8]) -> Reply {
 
 /// Answers a valid request.
 fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) -> Reply {
+    let begun = Instant::now();
     let world = shared.world();
     let details = prepared.asked.details(&world);
     let verdict = shared.faults.decide(&Hit {
@@ -158,21 +160,20 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
 
     count(shared, &verdict);
     heed(shared, token, &verdict, now);
+    let mut worked = Duration::ZERO;
     let mut reply = match verdict.effect.as_ref().and_then(|(e, _)| faults::whole(e)) {
-        Some(whole) => {
-            let mut reply = Reply::new(whole.status);
-            reply.header("content-type", "application/json; charset=utf-8");
-            reply.body = whole.body.into_bytes();
-            limit_headers(&mut reply, &standing, "graphql");
-            for (name, value) in &whole.headers {
-                reply.header(name, value);
-            }
-            reply
-        }
+        Some(whole) => replaced(whole, &standing),
         None => {
             let mut answer = shared
                 .engine
                 .execute(prepared, &world, &standing, "octocat");
+            match worked_on(shared, &answer) {
+                Ok(time) => worked = time,
+                Err(time) => {
+                    drop(world);
+                    return timed_out(shared, token, (begun, time), now);
+                }
+            }
             if answer.errors.is_empty() {
                 shared
                     .notes
@@ -197,13 +198,61 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
             reply
         }
     };
-    reply.delay = verdict.delay;
+    // GitHub's work takes the place of the simulator's.
+    reply.delay = verdict.delay + worked.saturating_sub(begun.elapsed());
     reply.hold = verdict.hold;
     reply.transport = match verdict.effect {
         Some((Effect::DropConnection, _)) => Transport::Broken,
         Some((Effect::Truncate, _)) => Transport::Half,
         Some(_) | None => Transport::Whole,
     };
+    reply
+}
+
+/// An answer that is not the real one.
+fn replaced(whole: Whole, standing: &Standing) -> Reply {
+    let mut reply = Reply::new(whole.status);
+    reply.header("content-type", "application/json; charset=utf-8");
+    reply.body = whole.body.into_bytes();
+    limit_headers(&mut reply, standing, "graphql");
+    for (name, value) in &whole.headers {
+        reply.header(name, value);
+    }
+    reply
+}
+
+/// How long GitHub works on an answer.
+///
+/// # Errors
+/// How long it does so until it gives up.
+fn worked_on(shared: &Shared, answer: &Answer) -> Result<Duration, Duration> {
+    let data = answer.data.as_ref().and_then(Option::as_ref);
+    let nodes = data.map_or(0, work::nodes);
+    let took = shared
+        .work
+        .map_or(Ok(Duration::ZERO), |work| work.takes(nodes));
+    if took.is_ok() {
+        shared
+            .stats
+            .with(|stats| stats.nodes_max = stats.nodes_max.max(nodes));
+    } else {
+        tracing::debug!(nodes, "takes too long");
+    }
+    took
+}
+
+/// What comes in the place of an answer that takes too long.
+fn timed_out(
+    shared: &Shared,
+    token: &str,
+    (begun, time): (Instant, Duration),
+    now: Timestamp,
+) -> Reply {
+    shared.stats.answered("timed_out");
+    shared.limits.charge_time_out(token, now);
+    let standing = shared.limits.standing(token, now);
+    let mut reply = replaced(faults::time_out(), &standing);
+    reply.delay = time.saturating_sub(begun.elapsed());
     reply
 }
 

@@ -23,6 +23,7 @@ use crate::journal::Notes;
 use crate::limits::{Limits, Standing};
 use crate::stats::{Collector, Stats};
 use crate::webhooks::Webhooks;
+use crate::work::Work;
 use crate::world::World;
 pub use apps::App;
 pub(crate) use apps::Apps;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) work: Option<Work>,
     pub(crate) apps: Apps,
     pub(crate) stats: Collector,
     pub(crate) tokens: Tokens,

@@ -68,7 +68,11 @@ impl Life<'_> {
         };
         let mut comments = Vec::new();
         let mut first = Value::Null;
-        for index in 0..sizes::thread_comments(&mut self.random) {
+        let count = match self.thread_comments {
+            Some(count) => count,
+            None => sizes::thread_comments(&mut self.random),
+        };
+        for index in 0..count {
             let id = self.id("PRRC");
             let length = self.random.between(10, 300);
             let body = names::prose(&mut self.random, length);

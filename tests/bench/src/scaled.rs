@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use toml::{Table, Value};
 
 /// As people have it: what is written there are the defaults.
-const DEFAULTS: &str = include_str!("../../../../pipeline.toml");
+const DEFAULTS: &str = include_str!("../../../pipeline.toml");
 
 /// Sections whose durations are waited for.
 const SECTIONS: [&str; 5] = ["detect", "webhooks", "fetch", "validate", "reconcile"];
@@ -15,25 +15,16 @@ const SECTIONS: [&str; 5] = ["detect", "webhooks", "fetch", "validate", "reconci
 /// and for what was lost.
 const LEFT: [&str; 4] = ["overlap", "backfill_every", "chunk_timeout", "ci_pending"];
 
-/// Points an hour that a token has.
-const POINTS: u32 = 5_000;
-
-/// A configuration in which everything is waited for `speed` times as short as by default, with the
-/// points of an hour for each recorded hour. Copies of the database are made as ever: they take as long
-/// as they do, and nothing waits for them.
-pub(crate) fn pipeline(
-    repository: &str,
+/// Intervals in which everything is waited for `speed` times as short as by default, with what is said of
+/// `github`. Copies of the database are made as ever: they take as long as they do, and nothing waits for
+/// them.
+pub(crate) fn intervals(
+    github: &str,
     speed: u32,
     webhooks: Option<&str>,
 ) -> anyhow::Result<String> {
     let defaults: Table = toml::from_str(DEFAULTS).context("pipeline.toml")?;
-    let mut text = format!("repositories = [{repository:?}]\n");
-    let _ = write!(
-        text,
-        "[github]\nfloor = {}\nrealtime_reserve = {}\nrequests_per_minute = 0\nmax_in_flight = 2\n",
-        200 * speed,
-        150 * speed,
-    );
+    let mut text = format!("[github]\n{github}\n");
     for section in SECTIONS {
         let table = defaults.get(section).and_then(Value::as_table);
         let listen = webhooks.filter(|_| section == "webhooks");
@@ -69,11 +60,6 @@ pub(crate) fn pipeline(
 
 fn shorter(millis: u64, speed: u32) -> u64 {
     (millis / u64::from(speed)).max(1)
-}
-
-/// Points a token gets for each hour of wall time.
-pub(crate) fn points(speed: u32) -> u64 {
-    u64::from(POINTS) * u64::from(speed)
 }
 
 /// `1h30m` in milliseconds; none for what is no duration.
@@ -117,12 +103,12 @@ mod tests {
 
     #[test]
     fn every_interval_is_shorter_and_the_overlap_is_not() {
-        let text = pipeline("o/r", 60, Some("127.0.0.1:1")).unwrap();
+        let text = intervals("floor = 7", 60, Some("127.0.0.1:1")).unwrap();
         let table: Table = toml::from_str(&text).unwrap();
         assert_eq!(table["detect"]["poll"].as_str(), Some("500ms"));
         assert_eq!(table["reconcile"]["grace"].as_str(), Some("166ms"));
         assert_eq!(table["webhooks"]["listen"].as_str(), Some("127.0.0.1:1"));
         assert!(table["detect"].get("overlap").is_none());
-        assert_eq!(points(60), 300_000);
+        assert_eq!(table["github"]["floor"].as_integer(), Some(7));
     }
 }

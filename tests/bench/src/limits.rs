@@ -1,0 +1,101 @@
+//! What may not be exceeded, however large the repository is.
+
+use crate::measure::Measured;
+
+/// Memory of a stage, and of `publish`, in bytes.
+const STAGE: u64 = 200_000_000;
+const PUBLISH: u64 = 1_000_000_000;
+
+/// The process that is no stage.
+const BROKER: &str = "nats-server";
+
+/// Of an hour of one token.
+const HOUR_SECONDS: f64 = 3_600.0;
+const HOUR_POINTS: u64 = 5_000;
+
+/// What is wrong with a measured repository, in words.
+pub(crate) fn exceeded(one: &Measured) -> Vec<String> {
+    let memory = one.memory.iter().filter_map(|(name, bytes)| {
+        let most = match *name {
+            BROKER => return None,
+            "publish" => PUBLISH,
+            _ => STAGE,
+        };
+        (*bytes > most).then(|| format!("{name} needed {} MB, more than {}", mb(*bytes), mb(most)))
+    });
+    let timed_out = (one.timed_out > 0).then(|| format!("{} documents timed out", one.timed_out));
+    memory.chain(timed_out).collect()
+}
+
+/// Why the first mirror was not made within one token's hour.
+pub(crate) fn beyond_an_hour(one: &Measured) -> Vec<String> {
+    let first = one.first;
+    let late = (first.seconds > HOUR_SECONDS).then(|| {
+        format!(
+            "the first mirror took {:.0} s, more than an hour",
+            first.seconds
+        )
+    });
+    let dear = (first.points > HOUR_POINTS).then(|| {
+        format!(
+            "the first mirror cost {} points, more than an hour has",
+            first.points
+        )
+    });
+    late.into_iter().chain(dear).collect()
+}
+
+fn mb(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Cost;
+
+    fn measured(memory: &[(&'static str, u64)], timed_out: u64, first: Cost) -> Measured {
+        Measured {
+            what: "generated",
+            pull_requests: 1,
+            first,
+            first_fetched: first,
+            bound: 1,
+            memory: memory.to_vec(),
+            timed_out,
+            later: None,
+        }
+    }
+
+    #[test]
+    fn memory_and_time_outs_are_limited_and_the_brokers_memory_is_not() {
+        let fine = [
+            ("fetch-pr", STAGE),
+            ("publish", PUBLISH),
+            (BROKER, 5 * PUBLISH),
+        ];
+        assert!(exceeded(&measured(&fine, 0, Cost::default())).is_empty());
+        let much = [("fetch-pr", STAGE + 1), ("publish", PUBLISH + 1)];
+        assert_eq!(
+            exceeded(&measured(&much, 2, Cost::default())),
+            [
+                "fetch-pr needed 201 MB, more than 200",
+                "publish needed 1001 MB, more than 1000",
+                "2 documents timed out"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_hour_has_so_many_seconds_and_points() {
+        let cost = |seconds, points| Cost {
+            seconds,
+            points,
+            ..Cost::default()
+        };
+        let beyond = |cost| beyond_an_hour(&measured(&[], 0, cost)).len();
+        assert_eq!(beyond(cost(HOUR_SECONDS, HOUR_POINTS)), 0);
+        assert_eq!(beyond(cost(HOUR_SECONDS + 1.0, HOUR_POINTS)), 1);
+        assert_eq!(beyond(cost(HOUR_SECONDS, HOUR_POINTS + 1)), 1);
+    }
+}
