@@ -99,6 +99,7 @@ pub(crate) const COSTS: Shape = Shape::new(
         ("bytes", Kind::Number),
         ("pull_requests", Kind::Number),
         ("outcome", Kind::Text),
+        ("wasted", Kind::Number),
     ],
 );
 

@@ -192,9 +192,7 @@ impl Detector {
             self.poll().await?;
         }
         let page = self
-            .client
             .key_data(
-                &self.repository,
                 KeyDataQuery::Created,
                 chunks::page(state, self.config.backfill_page),
                 state.cursor.as_deref(),

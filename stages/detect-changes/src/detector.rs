@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::listed::Listed;
 use crate::open::Open;
 use crate::pace::Looks;
+use crate::pages::Pages;
 use crate::poll::Quiet;
 use crate::probes::Probes;
 use crate::routing::{Route, Router, Sign, between};
@@ -123,6 +124,7 @@ pub(crate) struct Detector {
     pub(crate) quiet: Quiet,
     pub(crate) open: Open,
     pub(crate) looks: Looks,
+    pub(crate) pages: Pages,
     router: Router,
     spacing: Spacing,
     pub(crate) config: DetectConfig,
@@ -163,6 +165,7 @@ impl Detector {
             quiet: Quiet::default(),
             open: Open::default(),
             looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
+            pages: Pages::default(),
             router: Router::new(pipeline),
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),

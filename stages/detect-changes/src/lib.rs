@@ -20,6 +20,7 @@ mod look;
 mod mirror;
 mod open;
 mod pace;
+mod pages;
 mod plan;
 mod poll;
 mod probes;

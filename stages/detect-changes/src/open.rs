@@ -297,7 +297,7 @@ mod tests {
         let hour = 3_600;
         open.recorded(&[entry(3, 9 + 6 * hour, None)], &PACE, at(150));
         open.confirmed(&[2], &PACE, at(210));
-        assert_eq!(due(&open, at(270)), [(3, false)]);
+        assert_eq!(due(&open, at(270)), [(1, false), (3, false)]);
         // A change begins anew.
         open.recorded(&[entry(1, 10, Some("SUCCESS"))], &PACE, at(130));
         assert_eq!(due(&open, at(160)), [(1, false)]);

@@ -162,10 +162,7 @@ impl Detector {
 
     async fn recently_changed(&self, after: Option<&str>) -> Result<KeyDataPage, WalkError> {
         let query = KeyDataQuery::Updated;
-        let page = self
-            .client
-            .key_data(&self.repository, query, self.page_size, after)
-            .await?;
+        let page = self.key_data(query, self.page_size, after).await?;
         self.open.told(page.total_count);
         Ok(page)
     }

@@ -58,8 +58,7 @@ impl Detector {
         let mut after: Option<String> = None;
         for number in 0.. {
             let page = self
-                .client
-                .key_data(&self.repository, query, self.page_size, after.as_deref())
+                .key_data(query, self.page_size, after.as_deref())
                 .await?;
             after.clone_from(&page.next);
             let last = after.is_none();
@@ -84,12 +83,7 @@ impl Detector {
         loop {
             let query = KeyDataQuery::Created;
             let after = rotation.cursor.as_deref();
-            let page = self
-                .client
-                .key_data(&self.repository, query, self.page_size, after)
-                .await
-                .map_err(WalkError::from);
-            let page = match page {
+            let page = match self.key_data(query, self.page_size, after).await {
                 Ok(page) => page,
                 Err(error) => {
                     if resumed && error.is_about_the_question() {

@@ -161,10 +161,13 @@ async fn what_failed_is_asked_for_once_and_arrives() {
     assert_eq!(metrics.value(Metric::WebhooksRecovered, &[]), 1);
 
     // What GitHub will not send again keeps no other from being sent.
-    record.attempts.lock().unwrap().extend([
-        attempt(8, "lost, too", 400, 0),
-        attempt(7, "refused", 450, 500),
-    ]);
+    record.attempts.lock().unwrap().splice(
+        0..0,
+        [
+            attempt(8, "lost, too", 400, 0),
+            attempt(7, "refused", 450, 500),
+        ],
+    );
     probes.put("app.17.deliveries", &progress).await.unwrap();
     eventually("the other is sent", || async {
         let sent = world.request(1).await;

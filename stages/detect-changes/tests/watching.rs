@@ -483,13 +483,15 @@ async fn a_look_finds_what_leaves_updated_at_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looks_that_are_too_large_become_smaller() {
+async fn looks_and_pages_that_are_too_large_become_smaller() {
     let mut world = World::new(&[NAME], 150).await;
     let detect = &mut world.pipeline.detect;
     (detect.unsettled, detect.sweep_open) = (SOON, SOON);
-    let mut fault = Fault::new(Effect::TimeOut).operation("PullRequestsLooked");
-    fault.nodes_above = Some(60);
-    world.sim.faults().add(fault);
+    for operation in ["PullRequestsLooked", SWEEP, POLL] {
+        let mut fault = Fault::new(Effect::TimeOut).operation(operation);
+        fault.nodes_above = Some(60);
+        world.sim.faults().add(fault);
+    }
     let _process = world.start().await;
     eventually("all is known, and was looked at", || async {
         let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
