@@ -98,6 +98,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         | Effect::PullRequestNotFound
         | Effect::WrongType { .. }
         | Effect::LoneSurrogates
+        | Effect::Shows { .. }
         | Effect::Null { .. } => None,
     }
 }
@@ -165,6 +166,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::RateLimited
         | Effect::SecondaryLimit { .. }
         | Effect::LoneSurrogates
+        | Effect::Shows { .. }
         | Effect::SomethingWentWrong => {}
     }
 }

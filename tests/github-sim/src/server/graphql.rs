@@ -170,9 +170,13 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
             reply
         }
         None => {
+            let shown = match &verdict.effect {
+                Some((Effect::Shows { state }, _)) => Some(state),
+                Some(_) | None => None,
+            };
             let mut answer = shared
                 .engine
-                .execute(prepared, &world, &standing, "octocat");
+                .execute(prepared, &world, &standing, "octocat", shown);
             if answer.errors.is_empty() {
                 shared
                     .notes
