@@ -1,7 +1,7 @@
 -- code: incomplete
 -- severity: warning
 -- precedence: 80
--- reason: a list of the landed pull request is known not to be whole
+-- reason: a list of the landed pull request is known not to be whole, and is shorter than GitHub would tell
 -- remedy: the pull request is fetched again, with every page of its lists
 WITH lists AS (
     SELECT
@@ -12,6 +12,8 @@ WITH lists AS (
             ', ' ORDER BY collection
         ) AS found
     FROM collections
+    -- Asking again for what GitHub never tells would bring nothing, for ever.
+    ANTI JOIN capped_lists USING (repository, number, collection)
     WHERE completeness <> 'complete'
     GROUP BY repository, number
 )

@@ -52,6 +52,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/duplicated.sql")),
     Rule(include_str!("../reconcile/version_order.sql")),
     Rule(include_str!("../reconcile/behind_schema.sql")),
+    Rule(include_str!("../reconcile/capped.sql")),
     Rule(include_str!("../reconcile/ci_pending.sql")),
     Rule(include_str!("../reconcile/ci_not_started.sql")),
     Rule(include_str!("../reconcile/stubborn.sql")),

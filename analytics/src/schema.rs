@@ -52,6 +52,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/current_checks.sql"),
     include_str!("../views/pull_request_versions.sql"),
     include_str!("../views/inventory_differences.sql"),
+    include_str!("../views/capped_lists.sql"),
     include_str!("../views/ci_by_pull_request.sql"),
     include_str!("../views/freshness.sql"),
     include_str!("../views/freshness_by_source.sql"),

@@ -185,6 +185,49 @@ impl Database {
 const BEGINS: &str = "(SELECT repository, number, min(observed_at) AS begins
      FROM replayed.version_log GROUP BY ALL)";
 
+/// Pull requests that were new to it, because the answers before are no longer kept, and that the live one
+/// knew before: nothing happened when it begins but what the live one says, if it `is_known` there, and
+/// `past_version` was the content until then.
+const PASTS: &str = "CREATE OR REPLACE TEMPORARY TABLE pasts AS
+     SELECT begun.repository, begun.number, begun.begins,
+         bool_or(live.observed_at = begun.begins) AS is_known,
+         max_by(coalesce(live.version, ''), live.observed_at) FILTER (live.observed_at < begun.begins) AS past_version
+     FROM (SELECT repository, number, min(observed_at) AS begins, min_by(kind, observed_at) AS kind
+           FROM replayed.version_log GROUP BY repository, number) AS begun
+     JOIN version_log AS live
+         ON live.repository = begun.repository AND live.number = begun.number AND live.observed_at <= begun.begins
+     WHERE begun.kind = 'new'
+     GROUP BY begun.repository, begun.number, begun.begins
+     HAVING bool_or(live.observed_at < begun.begins)";
+
+/// Its first versions of these that the live one landed, too: they are what the live one says.
+const FIRST_KNOWN: &str = "UPDATE replayed.version_log AS begun
+     SET kind = live.kind, events = live.events, changed_at = live.changed_at, changed_by = live.changed_by
+     FROM (SELECT version_log.* FROM version_log
+           JOIN pasts USING (repository, number) WHERE observed_at = begins) AS live
+     WHERE begun.repository = live.repository AND begun.number = live.number
+       AND begun.observed_at = live.observed_at";
+
+/// Its first versions that only confirmed what was there.
+const FIRST_CONFIRMED: &str = "DELETE FROM replayed.version_log AS begun USING pasts
+     WHERE begun.repository = pasts.repository AND begun.number = pasts.number
+       AND begun.observed_at = pasts.begins AND begun.version = pasts.past_version AND NOT pasts.is_known";
+
+/// Its first versions that the live one never landed. What happened then nobody knows any more.
+const FIRST_CHANGED: &str = "UPDATE replayed.version_log AS begun SET kind = 'changed', events = 0
+     FROM pasts
+     WHERE begun.repository = pasts.repository AND begun.number = pasts.number
+       AND begun.observed_at = pasts.begins AND NOT pasts.is_known";
+
+/// That they were opened.
+const FIRST_EVENTS: &str = "DELETE FROM replayed.events AS untrue USING pasts
+     WHERE untrue.repository = pasts.repository AND untrue.number = pasts.number
+       AND untrue.observed_at = pasts.begins";
+
+/// Pull requests whose answers the replay refused, and did not land in any other version.
+const REFUSED: &str =
+    "(SELECT DISTINCT repository, number FROM replayed.quarantine WHERE sequence = 0)";
+
 /// Pull requests of which it knows no content and the live one does: all that was kept of their answers
 /// is that they are gone.
 const BARE: &str = "(repository, number) IN (
@@ -226,12 +269,16 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
         format!("DELETE FROM replayed.version_log WHERE {BARE}"),
         format!("DELETE FROM replayed.events WHERE {BARE}"),
         format!("DELETE FROM replayed.pull_request_observations WHERE {BARE}"),
+        PASTS.to_owned(),
+        FIRST_EVENTS.to_owned(),
         // What happened before it begins: identities are those that landing goes by.
         format!(
             "INSERT INTO replayed.events BY NAME
              SELECT live.* FROM events AS live
-             JOIN {BEGINS} USING (repository, number) ANTI JOIN replayed.events USING (id)
-             WHERE live.observed_at < begins"
+             JOIN {BEGINS} AS begun USING (repository, number) ANTI JOIN replayed.events USING (id)
+             WHERE live.observed_at < begun.begins
+                OR (live.repository, live.number, live.observed_at) IN
+                   (SELECT (repository, number, begins) FROM pasts)"
         ),
         format!(
             "INSERT INTO replayed.check_runs BY NAME
@@ -246,6 +293,9 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
              SELECT live.* FROM version_log AS live JOIN {BEGINS} USING (repository, number)
              WHERE live.observed_at < begins"
         ),
+        FIRST_KNOWN.to_owned(),
+        FIRST_CONFIRMED.to_owned(),
+        FIRST_CHANGED.to_owned(),
         "INSERT INTO replayed.repositories BY NAME
          SELECT live.* FROM repositories AS live ANTI JOIN replayed.repositories USING (repository)"
             .to_owned(),
@@ -256,9 +306,19 @@ fn handing_over(connection: &Connection) -> Result<Vec<String>, DatabaseError> {
     ];
     let last = "pull_request_observations";
     let by_pull_request = |table: &str| {
+        // What happened stays true; what the rules refuse now is not to be content again.
+        let without = match table {
+            "events" => "ANTI JOIN replayed.events USING (id)".to_owned(),
+            "version_log" => {
+                "ANTI JOIN replayed.version_log USING (repository, number, kind, observed_at)"
+                    .to_owned()
+            }
+            _ => format!("ANTI JOIN {REFUSED} AS refused USING (repository, number)"),
+        };
         format!(
             "INSERT INTO replayed.{table} BY NAME
-             SELECT live.* FROM {table} AS live ANTI JOIN replayed.{last} USING (repository, number)"
+             SELECT live.* FROM {table} AS live ANTI JOIN replayed.{last} USING (repository, number)
+             {without}"
         )
     };
     for table in &tables {

@@ -10,7 +10,7 @@ use common::{STREAM, at, batch, changeset, checks, page, pull_request, repositor
 use jiff::Timestamp;
 use prmirror_analytics::{Database, ReconcileSettings, Record, Stubborn};
 use prmirror_proto::messages::{BackfillReport, ChangesetKind};
-use prmirror_proto::pull_request::{CiContext, StatusRollup};
+use prmirror_proto::pull_request::{ChangedFile, CiContext, Commit, StatusRollup};
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
 use prmirror_proto::{
     Completeness, FieldDifference, InventoryScope, PullRequest, Quarantined, Source, Verification,
@@ -443,6 +443,83 @@ fn incomplete() {
     );
     world.gone(20, &cut);
     assert_eq!(world.found(), SILENT);
+}
+
+/// Of more than GitHub lists, everything that it lists.
+fn larger_than_github_tells() -> PullRequest {
+    let mut large = pull_request(1, 1);
+    let file = large.files.nodes[0].clone();
+    large.files.nodes = (0..3_000)
+        .map(|n| ChangedFile {
+            path: format!("{n}"),
+            ..file.clone()
+        })
+        .collect();
+    large.files.total = Some(3_000);
+    large.files.completeness = Completeness::Partial;
+    large.changed_files = 5_000;
+    let commit = large.commits.nodes[0].clone();
+    large.commits.nodes = (0..250)
+        .map(|n| Commit {
+            oid: format!("{n:040x}"),
+            ..commit.clone()
+        })
+        .collect();
+    large.commits.total = Some(320);
+    large.commits.completeness = Completeness::Partial;
+    large
+}
+
+#[test]
+fn capped() {
+    let mut world = World::new();
+    let large = larger_than_github_tells();
+    world.observed(10, &large);
+    world.listed(InventoryScope::All, 20, std::slice::from_ref(&large));
+    assert_eq!(
+        world.found(),
+        [
+            r#"capped [1,"commits 250 of 320, files 3000 of 5000","2026-03-01T12:00:01Z","2026-03-01T12:00:10Z"]"#
+        ]
+    );
+    // It is asked for by nobody, and is no gap.
+    let run = world
+        .database
+        .reconcile(at(10_000), &ReconcileSettings::default())
+        .unwrap();
+    assert_eq!((run.repairs, run.open_total), (Vec::new(), 0));
+    assert_eq!(run.notes_by_rule, [("capped".to_owned(), 1)].into());
+    world.gone(30, &large);
+    assert_eq!(world.found(), SILENT);
+}
+
+#[test]
+fn incomplete_beside_what_is_capped() {
+    let mut world = World::new();
+    // One more would come of each, and of the comments.
+    let mut cut = larger_than_github_tells();
+    cut.files.nodes.pop();
+    cut.commits.nodes.pop();
+    world.observed(10, &cut);
+    assert_eq!(
+        world.found(),
+        [
+            r#"incomplete [1,"commits partial (249 of 320), files partial (2999 of 3000)","2026-03-01T12:00:01Z","2026-03-01T12:00:10Z"]"#
+        ]
+    );
+    let mut cut = larger_than_github_tells();
+    cut.number = 2;
+    cut.comments.completeness = Completeness::Partial;
+    cut.comments.total = Some(2);
+    let mut world = World::new();
+    world.observed(10, &cut);
+    assert_eq!(
+        world.found(),
+        [
+            r#"incomplete [2,"comments partial (1 of 2)","2026-03-01T12:00:01Z","2026-03-01T12:00:10Z"]"#,
+            r#"capped [2,"commits 250 of 320, files 3000 of 5000","2026-03-01T12:00:01Z","2026-03-01T12:00:10Z"]"#
+        ]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use duckdb::Connection;
 use prmirror_proto::key_data::KeyData;
 use prmirror_proto::messages::{ChangedBy, ChangesetKind};
+use prmirror_proto::subjects::STREAM_FETCHED;
 use prmirror_proto::{ApiCost, Changeset, Quarantined};
 
 use super::Key;
@@ -336,7 +337,11 @@ pub(super) fn land_quarantined(
             continue;
         }
         rows.text(&message.message_id);
-        rows.number(message.sequence);
+        // What a replay refused is in no quarantine, but in the stream of answers.
+        rows.number(match message.stream.as_str() {
+            STREAM_FETCHED => 0,
+            _ => message.sequence,
+        });
         rows.text(&what.stage);
         rows.text(&what.code);
         rows.text(&what.reason);

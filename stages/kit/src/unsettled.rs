@@ -9,6 +9,7 @@ use async_nats::jetstream::stream::Stream;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::bus::{Bus, StreamError};
+use crate::delivery::Delivery;
 
 /// Messages that one pull brings.
 const PULL: usize = 5_000;
@@ -79,6 +80,39 @@ impl Bus {
             stream: stream.to_owned(),
             source,
         })
+    }
+
+    /// The messages, with their bodies, that a durable consumer has not settled, as
+    /// [`Bus::unsettled_subjects`] counts them; those whose bodies are lost are left out.
+    ///
+    /// # Errors
+    /// When there is no such stream, or the broker does not answer.
+    pub async fn unsettled_messages(
+        &self,
+        stream: &str,
+        durable: &str,
+    ) -> Result<Vec<Delivery>, StreamError> {
+        let ends = async {
+            let mut handle = self.jetstream().get_stream(stream).await?;
+            let last = handle.info().await?.state.last_sequence;
+            let handle = self.jetstream().get_stream_no_info(stream).await?;
+            Ok(settled(&handle, durable)
+                .await?
+                .map(|first| (first + 1, last)))
+        };
+        let ends: Result<_, async_nats::Error> = ends.await;
+        let ends = ends.map_err(|source| StreamError {
+            stream: stream.to_owned(),
+            source,
+        })?;
+        let mut found = Vec::new();
+        if let Some((first, last)) = ends {
+            let mut reading = self.reading(stream, ">", first, last);
+            while let Some(messages) = reading.next().await? {
+                found.extend(messages.into_iter().flatten());
+            }
+        }
+        Ok(found)
     }
 }
 

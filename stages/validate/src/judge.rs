@@ -151,8 +151,14 @@ fn mend(outcome: &mut FetchOutcome) -> bool {
     any
 }
 
-/// The most commits that GitHub lists of a pull request.
-const COMMITS_LISTED: u64 = 250;
+/// Whether GitHub ends a list here, however much there is.
+fn is_capped(collection: &str, held: u64) -> bool {
+    match collection {
+        "commits" => held == rules::COMMITS_LISTED,
+        "files" => held >= rules::FILES_LISTED,
+        _ => false,
+    }
+}
 
 /// What a fault of a list means.
 fn of_fault(fault: &Fault) -> Doubt {
@@ -162,8 +168,11 @@ fn of_fault(fault: &Fault) -> Doubt {
             total,
             held,
         } => {
-            let capped = *collection == "commits" && *held == COMMITS_LISTED && total > held;
-            let rule = if capped { Rule::Capped } else { Rule::Partial };
+            let rule = if total > held && is_capped(collection, *held) {
+                Rule::Capped
+            } else {
+                Rule::Partial
+            };
             (
                 rule,
                 *collection,

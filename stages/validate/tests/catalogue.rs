@@ -372,6 +372,17 @@ fn a_list_that_github_ends_is_partial() {
         pull_request(&valid).files.completeness,
         Completeness::Partial
     );
+    // The same when the total goes on where the list ends.
+    let mut list = files(3_000);
+    list["totalCount"] = json!(5_000);
+    let (valid, recheck) = accepted(judged_with(&[
+        ("/files", list),
+        ("/changedFiles", json!(5_000)),
+    ]));
+    assert_eq!(
+        (valid.notes, recheck),
+        (vec!["validate-capped:files".to_owned()], None)
+    );
 }
 
 /// Half a character is no text in any language of ours: the rest of the answer is not to suffer.

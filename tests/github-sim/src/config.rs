@@ -157,6 +157,9 @@ pub enum ChangeError {
     /// No such repository.
     #[error("there is no repository {0}")]
     NoRepository(String),
+    /// There is one of that name.
+    #[error("there is a repository {0}")]
+    IsRepository(String),
     /// No such pull request.
     #[error("there is no pull request #{0}")]
     NoPullRequest(u64),

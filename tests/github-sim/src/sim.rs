@@ -387,6 +387,33 @@ impl Sim {
         }
     }
 
+    /// Adds an empty repository, at the name that another had before it was renamed, too: the name then
+    /// leads to this one.
+    ///
+    /// # Errors
+    /// When there is one of that name.
+    pub fn add_repository(&self, owner: &str, name: &str) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        if world.index(owner, name, false).is_some() {
+            return Err(ChangeError::IsRepository(format!("{owner}/{name}")));
+        }
+        // One at the same name is another one.
+        let count = world.repositories.len();
+        let id = crate::random::hash(&format!("{owner}/{name} {count}")) % 1_000_000_000;
+        let key = RepositoryKey::new(owner, name, id);
+        let mut repository = Repository::new(key, Store::default(), Box::new(Still));
+        let now = world.now();
+        if world
+            .repositories
+            .iter()
+            .any(|other| other.store.is_watched())
+        {
+            repository.store.watch(now);
+        }
+        world.repositories.push(repository);
+        Ok(())
+    }
+
     /// Renames a repository. Its former name still leads to it, unless a client says otherwise.
     ///
     /// # Errors

@@ -143,6 +143,49 @@ async fn a_cursor_inside_a_pull_request_holds_its_place_too() {
     );
 }
 
+/// GitHub ends the list of the commits and tells how many there are; of the files it ends the total, too.
+#[tokio::test]
+async fn long_lists_end_where_github_ends_them() {
+    let sim = empty();
+    let commit = |n: u64| json!({ "commit": { "oid": format!("{n:040x}") } });
+    let file = |n: u64| json!({ "path": n.to_string() });
+    let commits: Vec<_> = (0..260).map(commit).collect();
+    let files: Vec<_> = (0..3_010).map(file).collect();
+    let pr = json!({ "number": 1, "commits": commits, "files": files, "changedFiles": 3_010 });
+    sim.add_pr(OWNER, NAME, pr).unwrap();
+    let end = async |connection: &str| {
+        let query = format!(
+            "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ pullRequest(number: 1) {{
+                changedFiles list: {connection}(last: 2) {{ totalCount pageInfo {{ hasNextPage }}
+                nodes {{ __typename }} }} }} }} }}"
+        );
+        let answer = ask(&sim, &query, json!({})).await;
+        answer["data"]["repository"]["pullRequest"].clone()
+    };
+    let commits = end("commits").await;
+    assert_eq!(commits["list"]["totalCount"], json!(260));
+    assert_eq!(commits["list"]["pageInfo"]["hasNextPage"], json!(false));
+    let files = end("files").await;
+    assert_eq!(files["changedFiles"], json!(3_010));
+    assert_eq!(files["list"]["totalCount"], json!(3_000));
+    let forward = format!(
+        "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ pullRequest(number: 1) {{
+            commits(first: 100) {{ pageInfo {{ endCursor }} }} }} }} }}"
+    );
+    let answer = ask(&sim, &forward, json!({})).await;
+    let first = &answer["data"]["repository"]["pullRequest"]["commits"];
+    let after = first["pageInfo"]["endCursor"].clone();
+    let id = sim.truth_of(OWNER, NAME, 1).unwrap()["id"].clone();
+    let variables = json!({ "id": id, "page": 100, "after": after });
+    let page = data(&sim, "CommitsAfter", variables).await;
+    let after = page["node"]["commits"]["pageInfo"]["endCursor"].clone();
+    let variables = json!({ "id": id, "page": 100, "after": after });
+    let page = data(&sim, "CommitsAfter", variables).await;
+    let last = &page["node"]["commits"];
+    assert_eq!(last["nodes"].as_array().unwrap().len(), 50);
+    assert_eq!(last["pageInfo"]["hasNextPage"], json!(false));
+}
+
 #[tokio::test]
 async fn what_is_no_cursor_is_refused() {
     let sim = empty();

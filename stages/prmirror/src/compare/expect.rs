@@ -10,6 +10,10 @@ use super::columns::{
     CHECK_RUNS, COLLECTIONS, From, Kind, LISTS, PULL_REQUESTS, REVIEW_COMMENTS, Table,
 };
 
+/// GitHub lists no more files of a pull request than these.
+/// <https://docs.github.com/en/rest/pulls/pulls#list-pull-requests-files>
+const FILES_LISTED: usize = 3_000;
+
 /// A row of one pull request.
 #[derive(Clone, Debug)]
 pub struct Row<'a> {
@@ -190,11 +194,17 @@ impl<'a> One<'a, '_> {
 
     /// Every list with its length, and whether it is whole.
     fn lengths(&self) -> Vec<(&'static str, Length, bool)> {
+        let changed_files = self.value.get("changedFiles").and_then(Value::as_u64);
+        let changed_files = changed_files.and_then(|n| usize::try_from(n).ok());
         let mut lengths: Vec<(&'static str, Length, bool)> = LISTS
             .iter()
             .map(|list| {
                 let length = Length::of(self.value, list.connection);
-                (list.collection, length, length.is_whole())
+                // Of more files GitHub ends the list, and its total with it.
+                let is_capped = list.connection == "files"
+                    && length.held >= FILES_LISTED
+                    && changed_files.is_some_and(|changed| changed > length.held);
+                (list.collection, length, length.is_whole() && !is_capped)
             })
             .collect();
         let mut comments = Length { total: 0, held: 0 };

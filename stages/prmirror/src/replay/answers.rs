@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures::{TryStreamExt as _, stream};
 use jiff::Timestamp;
-use prmirror_kit::{Bus, Delivery, Unreadable};
-use prmirror_proto::subjects::pull_request_key;
-use prmirror_proto::{FetchOutcome, Fetched, Valid};
+use prmirror_analytics::{Record, Sequenced};
+use prmirror_kit::{Bus, Delivery, Stage as _, Unreadable};
+use prmirror_proto::envelope::Message as _;
+use prmirror_proto::subjects::{STREAM_FETCHED, pull_request_key};
+use prmirror_proto::{FetchOutcome, Fetched, Quarantined, Valid};
 use serde::Serialize;
 use tokio::sync::mpsc;
-use validate::{Judgement, judge};
+use validate::{Judgement, Validate, judge};
 
 use super::compare::{self, Compared};
-use super::land::Records;
+use super::land::{Record as Landable, Records};
 use super::progress::Progress;
 use super::span::Spans;
 
@@ -30,6 +32,9 @@ pub(crate) struct Answers {
     pub(crate) read: u64,
     /// Refused by validate, by code.
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// The newest refused answer of each pull request, by its key.
+    #[serde(skip)]
+    pub(crate) newest_refused: BTreeMap<String, Refused>,
     /// Not believed before GitHub said the same again.
     pub(crate) asked_again: u64,
     /// Could not be read: the message is damaged, or its body is gone. Sequence and reason.
@@ -38,6 +43,14 @@ pub(crate) struct Answers {
     pub(crate) compared: Compared,
     /// Seconds that judging took, over all threads.
     pub(crate) judging: f64,
+}
+
+/// An answer that was refused, without its body, which stays in the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    sequence: u64,
+    published_at: Timestamp,
+    what: Quarantined,
 }
 
 /// An answer that was believed.
@@ -112,6 +125,24 @@ impl Answers {
         for (code, count) in more.refused {
             *self.refused.entry(code).or_default() += count;
         }
+        // Batches come in order.
+        self.newest_refused.extend(more.newest_refused);
+    }
+
+    /// What was refused, as validate sets it aside: the live database must not fill up with content that
+    /// these rules refuse, and a repair is asked for.
+    pub(crate) fn set_aside(&self) -> Vec<Landable> {
+        let landable = |refused: &Refused| Landable {
+            bytes: 0,
+            record: Sequenced {
+                stream: STREAM_FETCHED.to_owned(),
+                sequence: refused.sequence,
+                message_id: refused.what.message_id(),
+                published_at: refused.published_at,
+                record: Record::Quarantined(refused.what.clone()),
+            },
+        };
+        self.newest_refused.values().map(landable).collect()
     }
 }
 
@@ -156,7 +187,8 @@ impl Batch {
             }
             FetchOutcome::NotFound { .. } => 0,
         };
-        let key = pull_request_key(&fetched.repository, fetched.number);
+        let (repository, number) = (fetched.repository.clone(), fetched.number);
+        let key = pull_request_key(&repository, number);
         // A second look, where one was asked for, is among the later answers.
         match judge(fetched, &delivery.id(), Duration::ZERO) {
             Judgement::Accepted { valid, recheck: _ } => self.judged.push(Judged {
@@ -167,8 +199,26 @@ impl Batch {
                 bytes,
             }),
             Judgement::Recheck(_) => self.answers.asked_again += 1,
-            Judgement::Refused { rule, reason: _ } => {
+            Judgement::Refused { rule, reason } => {
                 *self.answers.refused.entry(rule.code()).or_default() += 1;
+                let what = Quarantined {
+                    stage: Validate::NAME.to_owned(),
+                    code: rule.code().to_owned(),
+                    reason,
+                    repository: Some(repository),
+                    number: Some(number),
+                    original_subject: delivery.subject.clone(),
+                    original_headers: delivery.headers.clone(),
+                    original_body: String::new(),
+                    deliveries: 1,
+                    quarantined_at: delivery.published_at,
+                };
+                let refused = Refused {
+                    sequence: delivery.stream_sequence,
+                    published_at: delivery.published_at,
+                    what,
+                };
+                self.answers.newest_refused.insert(key, refused);
             }
         }
     }

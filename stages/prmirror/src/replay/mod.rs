@@ -37,7 +37,8 @@ use span::{At, PullRequest, Spans, Which};
 #[command(after_long_help = "\
 The file has every table but the findings, which are the mirror's own: what follows from GitHub's \
 answers is judged and compared again by the rules of this build; inventory, backfills, costs and what \
-was set aside are landed again. With --swap, publish adds what only the live database has, such as what \
+was set aside are landed again. Pull requests whose answers these rules refuse are set aside in the file, \
+and fetched when it is the live one. With --swap, publish adds what only the live database has, such as what \
 happened before the oldest answer that is kept, and goes on where the file ends.
 
 Examples:
@@ -100,6 +101,10 @@ pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<u8> {
                 .to_owned(),
         )
         .into()),
+        (Some(_), Some(None)) if args.repository.is_some() || args.pr.is_some() => Err(Unusable(
+            "--swap takes a database of everything: leave out --repository and --pr, or --swap".to_owned(),
+        )
+        .into()),
         (Some(into), swap) => {
             let report = make(&args, into).await?;
             if args.json {
@@ -107,14 +112,20 @@ pub(crate) async fn replay(args: ReplayArgs) -> anyhow::Result<u8> {
             } else {
                 print!("{}", report.text());
             }
+            if !report.is_complete() {
+                if swap.is_some() {
+                    eprintln!(
+                        "prmirror: the live database stays: not everything is in {}; when that is to be \
+                         so, take it with --swap {0}",
+                        into.display()
+                    );
+                }
+                return Ok(EXIT_GAPS);
+            }
             if swap.is_some() {
                 swap::swap(&args.place, into).await?;
             }
-            Ok(if report.is_complete() {
-                EXIT_COMPLETE
-            } else {
-                EXIT_GAPS
-            })
+            Ok(EXIT_COMPLETE)
         }
     }
 }
@@ -137,7 +148,13 @@ async fn make(args: &ReplayArgs, into: &Path) -> anyhow::Result<Report> {
     let landing = Landing::start(rebuild, Arc::clone(&progress));
     let work = async {
         let answers = answers::replay(&bus, &spans, into, landing.records(), &progress).await?;
-        let messages = messages::replay(&bus, &spans, &which, landing.records(), &progress).await?;
+        let records = landing.records();
+        let messages = messages::replay(&bus, &spans, &which, records.clone(), &progress).await?;
+        // Behind the quarantine: what was set aside when it came, too, is known by then.
+        anyhow::ensure!(
+            records.hand_on(answers.set_aside()).await,
+            "landing has failed"
+        );
         anyhow::Ok((answers, messages))
     };
     let worked = tokio::select! {

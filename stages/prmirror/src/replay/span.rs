@@ -123,8 +123,9 @@ pub(crate) struct Spans {
     pub(crate) since: Timestamp,
     /// Messages that are landed as they are.
     pub(crate) messages: Vec<Span>,
-    /// The last changeset that follows from these answers and from none that is later.
-    changesets: u64,
+    /// The last changeset that follows from these answers and from none that is later; none where only
+    /// some of the answers are read, for then there are changesets before it that follow from others.
+    changesets: Option<u64>,
     /// How many answers before the first are gone, when all were asked for.
     pub(crate) gone: u64,
 }
@@ -170,9 +171,14 @@ impl Spans {
                 until,
             });
         }
-        let end = bus.stream_state(STREAM_CHANGESETS).await?.last_sequence;
-        let before = answers.until.checked_sub(CLOCKS)?;
-        let changesets = last_until(bus, STREAM_CHANGESETS, before, end).await?;
+        let changesets = match which {
+            Which::Everything => {
+                let end = bus.stream_state(STREAM_CHANGESETS).await?.last_sequence;
+                let before = answers.until.checked_sub(CLOCKS)?;
+                Some(last_until(bus, STREAM_CHANGESETS, before, end).await?)
+            }
+            Which::Repository(_) | Which::PullRequest(_) => None,
+        };
         Ok(Self {
             answers,
             since,
@@ -183,14 +189,16 @@ impl Spans {
     }
 
     /// What of each stream is in tables that were made of these: everything up to the last, for what
-    /// came before is either in them or gone.
+    /// came before is in them, in the live database, or gone. Without the last changeset the file cannot
+    /// take the place of the live one.
     pub(crate) fn positions(&self) -> Vec<StreamRange> {
-        let changesets = (STREAM_CHANGESETS, self.changesets, self.answers.until);
+        let changesets = self.changesets;
+        let changesets = changesets.map(|last| (STREAM_CHANGESETS, last, self.answers.until));
         let read = std::iter::once(&self.answers).chain(&self.messages);
         let read = read
             .filter(|span| span.last > 0)
             .map(|span| (span.stream.as_str(), span.last, span.until));
-        read.chain([changesets])
+        read.chain(changesets)
             .map(|(stream, last, newest_published_at)| StreamRange {
                 stream: stream.to_owned(),
                 // There is no message 0: all of nothing.

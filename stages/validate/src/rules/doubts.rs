@@ -18,7 +18,10 @@ use super::{Doubt, Rule};
 const TORN_TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
 /// GitHub lists no more files than this, whatever `changedFiles` says.
-const FILES_LISTED: u64 = 3_000;
+pub(crate) const FILES_LISTED: u64 = 3_000;
+
+/// The most commits that GitHub lists of a pull request.
+pub(crate) const COMMITS_LISTED: u64 = 250;
 
 /// GitHub's limits, in characters: of titles, of bodies and comments (people cannot write more than
 /// 65,536, programs can: a real comment has 85,272), of labels.

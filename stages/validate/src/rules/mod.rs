@@ -8,6 +8,7 @@ mod tidy;
 use prmirror_proto::Severity;
 
 pub use doubts::doubts;
+pub(crate) use doubts::{COMMITS_LISTED, FILES_LISTED};
 pub use refuse::check;
 pub use tidy::tidy;
 

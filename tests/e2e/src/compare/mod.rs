@@ -77,7 +77,7 @@ pub fn compare_with(
         .map(|value| {
             let number = value.get("number").and_then(Value::as_u64);
             let number = number.unwrap_or_else(|| panic!("a pull request without number: {value}"));
-            (number, value.clone())
+            (number, as_told(value.clone()))
         })
         .collect();
     let mut comparison = Comparison::new(repository_id, &truth);
@@ -88,6 +88,22 @@ pub fn compare_with(
     let mut report = comparison.finish();
     report.took = begun.elapsed();
     Report(report)
+}
+
+/// What GitHub tells of a pull request: of more than 250 commits, those and how many there are; of more
+/// than 3,000 files, those alone.
+fn as_told(mut value: Value) -> Value {
+    for (connection, limit, tells_total) in [("commits", 250, true), ("files", 3_000, false)] {
+        let list = value.get_mut(connection);
+        let Some(nodes) = list.and_then(|list| list.get_mut("nodes")?.as_array_mut()) else {
+            continue;
+        };
+        let total = nodes.len();
+        nodes.truncate(limit);
+        let told = if tells_total { total } else { nodes.len() };
+        value[connection]["totalCount"] = told.into();
+    }
+    value
 }
 
 fn read(

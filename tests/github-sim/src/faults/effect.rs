@@ -107,6 +107,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         | Effect::PullRequestNotFound
         | Effect::WrongType { .. }
         | Effect::LoneSurrogates
+        | Effect::Shows { .. }
         | Effect::Null { .. } => None,
     }
 }
@@ -174,6 +175,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::RateLimited
         | Effect::SecondaryLimit { .. }
         | Effect::LoneSurrogates
+        | Effect::Shows { .. }
         | Effect::SomethingWentWrong => {}
     }
 }

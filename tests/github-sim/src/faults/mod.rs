@@ -132,6 +132,14 @@ pub enum Effect {
     /// Each U+FFFD of the answer is sent as the escape of a lone surrogate, `\\ud83d`: what is in a
     /// text that was cut in the middle of an emoji, and is no Unicode.
     LoneSurrogates,
+    /// A pull request is shown in this state, whatever it is in: one of before, as a replica that lags
+    /// behind answers; half of one and half of another, as when an answer is put together while things
+    /// change; or with a `totalCount` beside the `nodes` of a list, which is then told instead of their
+    /// number.
+    Shows {
+        /// The pull request, as [`crate::Sim::truth_of`] gives it; `id` tells which it is.
+        state: serde_json::Value,
+    },
     /// Null in a field of one pull request, and no error.
     Null {
         /// The way to it through response keys: `labels`, `files/nodes/0/path`.
@@ -167,6 +175,7 @@ impl Effect {
             Self::PullRequestNotFound => "pull_request_not_found",
             Self::WrongType { .. } => "wrong_type",
             Self::LoneSurrogates => "lone_surrogates",
+            Self::Shows { .. } => "shows",
             Self::Null { .. } => "null",
         }
     }

@@ -48,8 +48,20 @@ pub(crate) struct JsonConnection<'a> {
     ty: &'a str,
     node: &'a str,
     all: &'a [Value],
+    total: u64,
     start: usize,
     end: usize,
+}
+
+/// How much GitHub lists of a connection of pull requests, and whether its total goes on beyond: of
+/// commits it does, while the true number of files is `changedFiles` alone.
+/// <https://docs.github.com/en/rest/pulls/pulls>
+fn cap(ty: &str) -> Option<(usize, bool)> {
+    match ty {
+        "PullRequestCommitConnection" => Some((250, true)),
+        "PullRequestChangedFileConnection" => Some((3_000, false)),
+        _ => None,
+    }
 }
 
 impl<'a> JsonConnection<'a> {
@@ -57,10 +69,16 @@ impl<'a> JsonConnection<'a> {
         context: &'a Context<'a>,
         ty: &'a str,
         node: &'a str,
-        all: &'a [Value],
+        (all, told): (&'a [Value], Option<u64>),
         arguments: &JsonMap,
     ) -> Result<Self, FieldError> {
         let ask = Arguments::new(arguments);
+        let (limit, tells_total) = cap(ty).unwrap_or((all.len(), true));
+        let listed = all.get(..limit).unwrap_or(all);
+        let total = if tells_total { all } else { listed }.len() as u64;
+        // A total that is no count of what is there is a lie that somebody asked for.
+        let total = told.unwrap_or(total);
+        let all = listed;
         let place = |text: &str| {
             let name = |i: usize| all.get(i).and_then(identity);
             cursor::item(text, all.len(), name).ok_or_else(|| invalid_cursor(text))
@@ -84,6 +102,7 @@ impl<'a> JsonConnection<'a> {
             ty,
             node,
             all,
+            total,
             start,
             end,
         })
@@ -131,7 +150,7 @@ impl ObjectValue for JsonConnection<'_> {
     ) -> Result<ResolvedValue<'a>, FieldError> {
         let check_runs = || self.all.iter().filter(|c| rollup::is_check_run(c)).count();
         match info.field_name() {
-            "totalCount" => Ok(ResolvedValue::leaf(self.all.len() as u64)),
+            "totalCount" => Ok(ResolvedValue::leaf(self.total)),
             "pageInfo" => Ok(ResolvedValue::object(self.page_info())),
             "nodes" => {
                 let nodes = self.all.get(self.start..self.end).unwrap_or_default();

@@ -23,7 +23,7 @@ use apollo_compiler::schema::Implementers;
 use apollo_compiler::validation::Valid;
 use apollo_compiler::{Name, Schema};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::limits::Standing;
 use crate::world::World;
@@ -126,13 +126,14 @@ impl Engine {
         })
     }
 
-    /// Executes a request on the world as it is.
+    /// Executes a request on the world as it is, but for a pull request that is `shown` in another state.
     pub(crate) fn execute(
         &self,
         prepared: &Prepared,
         world: &World,
         standing: &Standing,
         viewer: &str,
+        shown: Option<&Value>,
     ) -> Answer {
         let Ok(document) = &*prepared.document else {
             return Answer::refused(Vec::new());
@@ -142,6 +143,7 @@ impl Engine {
             cost: prepared.cost,
             standing,
             viewer,
+            shown: shown.cloned().map(Arc::new),
             errors: RefCell::default(),
         });
         let name = prepared.operation_name.as_deref();

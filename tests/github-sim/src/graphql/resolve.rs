@@ -21,6 +21,8 @@ pub(crate) struct Context<'w> {
     pub(crate) standing: &'w Standing,
     /// The login behind the token.
     pub(crate) viewer: &'w str,
+    /// A pull request that is shown in this state, whatever it is in.
+    pub(crate) shown: Option<Arc<Value>>,
     /// Errors of places that a resolver cannot fail at: the items of `nodes(ids:)`.
     pub(crate) errors: RefCell<Vec<Error>>,
 }
@@ -36,9 +38,17 @@ impl<'w> Context<'w> {
             Some(value) => ResolvedValue::object(PullRequest {
                 context: self,
                 repository,
-                value,
+                value: self.as_shown(value),
             }),
             None => ResolvedValue::null(),
+        }
+    }
+
+    /// A pull request as this answer shows it.
+    fn as_shown(&self, value: Arc<Value>) -> Arc<Value> {
+        match &self.shown {
+            Some(shown) if shown.get("id") == value.get("id") => Arc::clone(shown),
+            Some(_) | None => value,
         }
     }
 
@@ -53,7 +63,7 @@ impl<'w> Context<'w> {
                 Some(self.pull_request(repository(index)?, number))
             }
             Located::Thread(index, number) => {
-                let value = repository(index)?.pull_request(number)?;
+                let value = self.as_shown(repository(index)?.pull_request(number)?);
                 let id = id.to_owned();
                 Some(ResolvedValue::object(Thread {
                     context: self,
@@ -385,7 +395,8 @@ fn resolve_json<'a>(
         Kind::Connection { ty, node } => {
             let nodes = value.get("nodes").and_then(Value::as_array);
             let nodes = nodes.map_or(&[][..], Vec::as_slice);
-            match JsonConnection::new(context, ty, node, nodes, info.arguments()) {
+            let told = value.get("totalCount").and_then(Value::as_u64);
+            match JsonConnection::new(context, ty, node, (nodes, told), info.arguments()) {
                 Ok(connection) => ResolvedValue::object(connection),
                 Err(error) => return Some(Err(error)),
             }
@@ -413,7 +424,7 @@ fn absent<'a>(
 ) -> ResolvedValue<'a> {
     match &field.kind {
         Kind::Connection { ty, node } => {
-            match JsonConnection::new(context, ty, node, &[], info.arguments()) {
+            match JsonConnection::new(context, ty, node, (&[], None), info.arguments()) {
                 Ok(connection) => ResolvedValue::object(connection),
                 Err(_) => ResolvedValue::null(),
             }

@@ -164,9 +164,13 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     let mut reply = match verdict.effect.as_ref().and_then(|(e, _)| faults::whole(e)) {
         Some(whole) => replaced(whole, &standing),
         None => {
+            let shown = match &verdict.effect {
+                Some((Effect::Shows { state }, _)) => Some(state),
+                Some(_) | None => None,
+            };
             let mut answer = shared
                 .engine
-                .execute(prepared, &world, &standing, "octocat");
+                .execute(prepared, &world, &standing, "octocat", shown);
             match worked_on(shared, &answer) {
                 Ok(time) => worked = time,
                 Err(time) => {

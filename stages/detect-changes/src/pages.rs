@@ -1,0 +1,111 @@
+//! Pages of key data that GitHub bears: it gives up after ten seconds, and how many pull requests it does
+//! in them depends on their labels and checks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prmirror_github::{KeyDataPage, KeyDataQuery};
+
+use crate::detector::{Detector, WalkError};
+
+/// Fewer pull requests are not asked for at once.
+const SMALLEST: u32 = 5;
+
+/// After so many pages that were answered larger ones are tried again.
+const PROVEN: u32 = 20;
+
+#[derive(Debug)]
+struct State {
+    largest: u32,
+    answered: u32,
+}
+
+/// How large pages may be. Lost at a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Pages(Arc<Mutex<State>>);
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            largest: u32::MAX,
+            answered: 0,
+        })))
+    }
+}
+
+impl Pages {
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many pull requests to ask for where so many are usual.
+    fn size(&self, usual: u32) -> u32 {
+        self.with(|state| usual.min(state.largest))
+    }
+
+    fn answered(&self) {
+        self.with(|state| {
+            state.answered += 1;
+            if state.answered >= PROVEN {
+                state.largest = state.largest.saturating_mul(2);
+                state.answered = 0;
+            }
+        });
+    }
+
+    /// So many were too much. Whether fewer can be asked for.
+    fn too_many(&self, size: u32) -> bool {
+        self.with(|state| {
+            state.largest = (size / 2).max(SMALLEST);
+            state.answered = 0;
+        });
+        size > SMALLEST
+    }
+}
+
+impl Detector {
+    /// A page of key data, of so many pull requests as usual or as few as GitHub bears.
+    pub(crate) async fn key_data(
+        &self,
+        query: KeyDataQuery,
+        usual: u32,
+        after: Option<&str>,
+    ) -> Result<KeyDataPage, WalkError> {
+        loop {
+            let size = self.pages.size(usual);
+            let page = self.client.key_data(&self.repository, query, size, after);
+            match page.await {
+                Ok(page) => {
+                    self.pages.answered();
+                    return Ok(page);
+                }
+                Err(error) if error.may_be_weight() && self.pages.too_many(size) => {
+                    tracing::info!(
+                        repository = %self.repository, size, %error,
+                        "a page of key data was too large"
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_shrink_to_a_few_and_grow_when_they_are_answered() {
+        let pages = Pages::default();
+        assert_eq!(pages.size(74), 74);
+        for (size, fewer) in [(74, 37), (37, 18), (18, 9), (9, 5)] {
+            assert!(pages.too_many(size));
+            assert_eq!(pages.size(74), fewer);
+        }
+        assert!(!pages.too_many(5), "it is not their number");
+        for expected in [10, 20, 40, 74, 74] {
+            (0..PROVEN).for_each(|_| pages.answered());
+            assert_eq!(pages.size(74), expected);
+        }
+    }
+}
