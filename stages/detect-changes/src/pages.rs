@@ -10,13 +10,19 @@ use crate::detector::{Detector, WalkError};
 /// Fewer pull requests are not asked for at once.
 const SMALLEST: u32 = 5;
 
-/// After so many pages that were answered larger ones are tried again.
+/// After so many pages that were answered larger ones are tried again; when they fail again, after twice as
+/// many each time, up to the most.
 const PROVEN: u32 = 20;
+const PROVEN_AT_MOST: u32 = 640;
 
 #[derive(Debug)]
 struct State {
     largest: u32,
     answered: u32,
+    /// Pages that must be answered before larger ones are tried.
+    proven: u32,
+    /// Larger ones are being tried.
+    tries: bool,
 }
 
 /// How large pages may be. Lost at a restart.
@@ -28,6 +34,8 @@ impl Default for Pages {
         Self(Arc::new(Mutex::new(State {
             largest: u32::MAX,
             answered: 0,
+            proven: PROVEN,
+            tries: false,
         })))
     }
 }
@@ -45,9 +53,10 @@ impl Pages {
     fn answered(&self) {
         self.with(|state| {
             state.answered += 1;
-            if state.answered >= PROVEN {
+            if state.answered >= state.proven {
                 state.largest = state.largest.saturating_mul(2);
                 state.answered = 0;
+                state.tries = true;
             }
         });
     }
@@ -55,6 +64,9 @@ impl Pages {
     /// So many were too much. Whether fewer can be asked for.
     fn too_many(&self, size: u32) -> bool {
         self.with(|state| {
+            if std::mem::take(&mut state.tries) {
+                state.proven = (state.proven * 2).min(PROVEN_AT_MOST);
+            }
             state.largest = (size / 2).max(SMALLEST);
             state.answered = 0;
         });
@@ -107,5 +119,11 @@ mod tests {
             (0..PROVEN).for_each(|_| pages.answered());
             assert_eq!(pages.size(74), expected);
         }
+        // What was too much again is tried less often.
+        pages.too_many(74);
+        (0..PROVEN).for_each(|_| pages.answered());
+        assert_eq!(pages.size(74), 37);
+        (0..PROVEN).for_each(|_| pages.answered());
+        assert_eq!(pages.size(74), 74);
     }
 }
