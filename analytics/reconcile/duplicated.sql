@@ -2,7 +2,7 @@
 -- severity: critical
 -- precedence: 90
 -- reason: a table of what is current has several rows for one pull request: the writer failed to keep it unique
--- remedy: the pull request is fetched, and its rows are written anew; report it, with the log of the publish stage
+-- remedy: the pull request is fetched, and its rows are written anew; those of the inventory are by the next sweep; report it, with the log of the publish stage
 WITH contents AS (
     SELECT repository, number, any_value(id) AS node_id, max(updated_at) AS updated_at, count(*) AS rows
     FROM pull_request_contents
@@ -14,18 +14,27 @@ observations AS (
     FROM pull_request_observations
     GROUP BY repository, number
     HAVING count(*) > 1
+),
+listed AS (
+    SELECT repository, number, any_value(id) AS node_id, count(*) AS rows, max(observed_at) AS observed_at
+    FROM inventory
+    GROUP BY repository, number
+    HAVING count(*) > 1
 )
 SELECT
     repository,
     number,
-    contents.node_id,
-    format('{} contents, {} observations', coalesce(contents.rows, 1), coalesce(observations.rows, 1)) AS reason,
+    coalesce(contents.node_id, listed.node_id) AS node_id,
+    format('{} contents, {} observations, {} in the inventory',
+        coalesce(contents.rows, 1), coalesce(observations.rows, 1), coalesce(listed.rows, 1)) AS reason,
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     coalesce(
         observations.observed_at,
         (SELECT max(landed.observed_at) FROM pull_request_observations AS landed
          WHERE landed.repository = contents.repository AND landed.number = contents.number),
-        contents.updated_at
+        contents.updated_at,
+        listed.observed_at
     ) AS evidence_at
 FROM contents
 FULL OUTER JOIN observations USING (repository, number)
+FULL OUTER JOIN listed USING (repository, number)

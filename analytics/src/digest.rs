@@ -140,7 +140,7 @@ mod tests {
             let database = Database::in_memory().unwrap();
             let sql = format!(
                 "INSERT INTO events VALUES ('id', 'o/r', 1, 'closed', '2026-01-01', '2026-01-01',
-                     '{at}', '{actor}', 'v', '{{}}')"
+                     '{at}', '{actor}', 'v', '{{}}', NULL)"
             );
             database.connection.execute_batch(&sql).unwrap();
             let digests = database.reader().unwrap().digests().unwrap();

@@ -51,6 +51,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/rows_altered.sql")),
     Rule(include_str!("../reconcile/duplicated.sql")),
     Rule(include_str!("../reconcile/version_order.sql")),
+    Rule(include_str!("../reconcile/events_repeated.sql")),
     Rule(include_str!("../reconcile/behind_schema.sql")),
     Rule(include_str!("../reconcile/capped.sql")),
     Rule(include_str!("../reconcile/ci_pending.sql")),
@@ -60,6 +61,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/stuck_chunk.sql")),
     Rule(include_str!("../reconcile/stalled_backfill.sql")),
     Rule(include_str!("../reconcile/low_completeness.sql")),
+    Rule(include_str!("../reconcile/scans_repeated.sql")),
 ];
 
 impl Rule {

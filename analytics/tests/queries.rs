@@ -9,8 +9,8 @@ use std::path::Path;
 
 use common::{STREAM, at, batch, changeset, checks, pull_request};
 use prmirror_analytics::{Database, Limits, Record};
-use prmirror_proto::messages::ChangesetKind;
-use prmirror_proto::{Collection, PullRequest};
+use prmirror_proto::messages::{ChangesetKind, EventData};
+use prmirror_proto::{Collection, Event, PullRequest, ToldBy};
 
 /// Number 1 is reviewed and gets another label, 2 waits unreviewed with failing CI that was run
 /// again, 3 was merged two hours after it was opened.
@@ -146,5 +146,84 @@ fn people_are_whoever_appears() {
             "SELECT login, pull_requests, merges, reviews, comments, commits, assignments FROM people ORDER BY login"
         ),
         [r#"["hubot",0,1,2,0,0,3]"#, r#"["octocat",3,0,0,9,3,0]"#]
+    );
+}
+
+/// Lands a change with these events.
+fn landed(events: Vec<EventData>) -> Database {
+    let mut database = Database::in_memory().unwrap();
+    let seen = pull_request(1, 2);
+    let first = changeset(ChangesetKind::New, &pull_request(1, 1), at(10));
+    let mut change = changeset(ChangesetKind::Changed, &seen, at(20));
+    let event = |data| {
+        let by = Some("hubot".to_owned());
+        let mut event = Event::new(&seen.repository, 1, "v", at(15), at(20), by, data);
+        event.told_by = Some(ToldBy::Difference);
+        event
+    };
+    change.events = events.into_iter().map(event).collect();
+    let records = [first, change].map(Record::Changeset);
+    database
+        .land_at(&batch(STREAM, 1, records), at(40))
+        .unwrap();
+    database
+}
+
+#[test]
+fn commits_that_a_force_push_took_away_stay_in_the_history() {
+    let kept = pull_request(1, 2).commits.nodes[0].oid.clone();
+    let database = landed(vec![EventData::CommitsChanged {
+        added: vec![kept.clone()],
+        removed: vec!["aa".into(), "bb".into()],
+    }]);
+    assert_eq!(
+        common::rows(
+            &database,
+            "SELECT number, oid, message_headline, utc(added_at), utc(removed_at) FROM commit_history ORDER BY oid"
+        ),
+        [
+            format!(r#"[1,"{kept}","Do it","2026-03-01T12:00:20Z",null]"#),
+            r#"[1,"aa",null,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
+            r#"[1,"bb",null,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn what_was_deleted_has_a_tombstone() {
+    let database = landed(vec![
+        EventData::CommentDeleted {
+            comment: "IC_1".into(),
+            thread: None,
+        },
+        EventData::ReviewDeleted {
+            review: "PRR_1".into(),
+        },
+        EventData::ThreadDeleted {
+            thread: "PRRT_1".into(),
+        },
+        EventData::HeadDeleted,
+        EventData::Gone,
+        EventData::Closed,
+    ]);
+    assert_eq!(
+        common::rows(
+            &database,
+            "SELECT number, what, id, actor, utc(occurred_at) FROM deletions ORDER BY what"
+        ),
+        [
+            r#"[1,"comment","IC_1","hubot","2026-03-01T12:00:15Z"]"#,
+            r#"[1,"head branch",null,"hubot","2026-03-01T12:00:15Z"]"#,
+            r#"[1,"pull request",null,"hubot","2026-03-01T12:00:15Z"]"#,
+            r#"[1,"review","PRR_1","hubot","2026-03-01T12:00:15Z"]"#,
+            r#"[1,"thread","PRRT_1","hubot","2026-03-01T12:00:15Z"]"#,
+        ]
+    );
+    assert_eq!(
+        common::rows(
+            &database,
+            "SELECT DISTINCT told_by FROM events WHERE observed_at > '2026-03-01 12:00:15+00'"
+        ),
+        [r#"["difference"]"#]
     );
 }

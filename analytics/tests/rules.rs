@@ -10,7 +10,7 @@ use common::{STREAM, at, batch, changeset, checks, page, pull_request, repositor
 use jiff::Timestamp;
 use prmirror_analytics::{Database, ReconcileSettings, Record, Stubborn};
 use prmirror_proto::messages::{BackfillReport, ChangesetKind};
-use prmirror_proto::pull_request::{ChangedFile, CiContext, Commit, StatusRollup};
+use prmirror_proto::pull_request::{ChangedFile, CiContext, Commit, Label, StatusRollup};
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
 use prmirror_proto::{
     Completeness, FieldDifference, InventoryScope, PullRequest, Quarantined, Source, Verification,
@@ -385,6 +385,44 @@ fn stale() {
 }
 
 #[test]
+fn labels_beyond_a_page_are_compared_by_their_total() {
+    let mut world = World::new();
+    let mut many = pull_request(1, 1);
+    let label = many.labels.nodes[0].clone();
+    many.labels.nodes = (0..250)
+        .map(|n| Label {
+            name: format!("label {n:03}"),
+            ..label.clone()
+        })
+        .collect();
+    many.labels.total = Some(250);
+    world.observed(10, &many);
+    // What a page of it shows.
+    let mut page = many.clone();
+    page.labels.nodes.truncate(100);
+    world.listed(InventoryScope::Recent, 20, std::slice::from_ref(&page));
+    assert_eq!(world.found(), SILENT);
+    // One of them is another.
+    page.labels.nodes[7].name = "another".into();
+    world.listed(InventoryScope::Recent, 30, std::slice::from_ref(&page));
+    let found = world.found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with(r#"stale [1,"labels are [another, "#),
+        "{found:?}"
+    );
+    page.labels.nodes[7].name = "label 007".into();
+    page.labels.total = Some(251);
+    world.listed(InventoryScope::Recent, 40, &[page]);
+    let found = world.found();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with(r#"stale [1,"totals are "#),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn stale_without_a_new_updated_at() {
     let mut world = World::new();
     let known = pull_request(1, 1);
@@ -548,7 +586,9 @@ fn duplicated() {
     assert!(altered.starts_with("rows_altered [1,"), "{altered}");
     assert_eq!(
         [duplicated],
-        [r#"duplicated [1,"2 contents, 1 observations",null,"2026-03-01T12:00:10Z"]"#]
+        [
+            r#"duplicated [1,"2 contents, 1 observations, 1 in the inventory",null,"2026-03-01T12:00:10Z"]"#
+        ]
     );
 }
 
@@ -581,14 +621,53 @@ impl Altered {
 
     /// What is found after the rows were altered.
     fn by(sql: &str) -> Vec<String> {
-        let mut this = Self::new();
-        this.world.database = Database::in_memory().unwrap();
-        let writer = duckdb::Connection::open(&this.path).unwrap();
+        Self::new().alter(sql)
+    }
+
+    fn alter(&mut self, sql: &str) -> Vec<String> {
+        self.world.database = Database::in_memory().unwrap();
+        let writer = duckdb::Connection::open(&self.path).unwrap();
         writer.execute_batch(sql).unwrap();
         drop(writer);
-        this.world.database = Database::open(&this.path, Default::default()).unwrap();
-        this.world.found()
+        self.world.database = Database::open(&self.path, Default::default()).unwrap();
+        self.world.found()
     }
+}
+
+#[test]
+fn duplicated_in_the_inventory() {
+    let found = Altered::by("INSERT INTO inventory FROM inventory WHERE number = 2");
+    assert_eq!(
+        found,
+        [
+            r#"duplicated [2,"1 contents, 1 observations, 2 in the inventory",null,"2026-03-01T12:00:20Z"]"#
+        ]
+    );
+}
+
+#[test]
+fn events_repeated() {
+    let mut altered = Altered::new();
+    let repeat = "INSERT INTO events FROM events WHERE number = 2";
+    let found = altered.alter(repeat);
+    assert_eq!(
+        found,
+        [r#"events_repeated [2,"1 events are there again",null,"2026-03-01T12:16:40Z"]"#]
+    );
+    altered.world.sequence = 10;
+    altered.world.repaired(30, &pull_request(2, 1));
+    assert_eq!(altered.world.found(), SILENT);
+}
+
+#[test]
+fn scans_repeated() {
+    let found = Altered::by("INSERT INTO scans FROM scans");
+    assert_eq!(
+        found,
+        [
+            r#"scans_repeated [0,"1 scans are there again, scan-20 for one",null,"2026-03-01T12:00:20Z"]"#
+        ]
+    );
 }
 
 #[test]

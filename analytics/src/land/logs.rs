@@ -9,7 +9,7 @@ use duckdb::Connection;
 use prmirror_proto::key_data::KeyData;
 use prmirror_proto::messages::{ChangedBy, ChangesetKind};
 use prmirror_proto::subjects::STREAM_FETCHED;
-use prmirror_proto::{ApiCost, Changeset, Quarantined};
+use prmirror_proto::{ApiCost, Changeset, Quarantined, ToldBy};
 
 use super::Key;
 use crate::batch::Sequenced;
@@ -61,6 +61,7 @@ pub(crate) const EVENTS: Shape = Shape::new(
         ("actor", Kind::Text),
         ("version", Kind::Text),
         ("data", Kind::Text),
+        ("told_by", Kind::Text),
     ],
 );
 
@@ -173,6 +174,27 @@ pub(super) fn land_versions(
         }
     }
     rows.append(connection)
+}
+
+/// Frees the events of repaired pull requests of repetitions.
+pub(super) fn mend_events(
+    connection: &Connection,
+    repaired: &BTreeSet<&Key>,
+) -> Result<(), DatabaseError> {
+    if !super::set_keys(connection, repaired.iter().copied())? {
+        return Ok(());
+    }
+    Ok(connection.execute_batch(
+        "CREATE OR REPLACE TEMPORARY TABLE mended_events AS
+         WITH own AS (SELECT * FROM events SEMI JOIN landing_keys USING (repository, number)),
+         repeated AS (SELECT id FROM own GROUP BY id HAVING count(*) > 1)
+         SELECT DISTINCT ON (id) own.* FROM own SEMI JOIN repeated USING (id) ORDER BY id, landed_at;
+         DELETE FROM events USING mended_events AS mended
+         WHERE events.repository = mended.repository AND events.number = mended.number
+           AND events.id = mended.id;
+         INSERT INTO events FROM mended_events;
+         DROP TABLE mended_events;",
+    )?)
 }
 
 /// Frees the histories of repaired pull requests of repetitions, and lets them end with what has landed.
@@ -310,6 +332,7 @@ pub(super) fn land_events(
         rows.maybe_text(event.actor.as_deref());
         rows.text(&changeset.version);
         rows.text(&serde_json::to_string(&event.data)?);
+        rows.maybe_text(event.told_by.map(ToldBy::as_str));
     }
     let added = rows.len();
     rows.append(connection)?;

@@ -221,6 +221,7 @@ fn land_changesets(
         .filter_map(|(key, changesets)| Some((*key, *changesets.last()?)))
         .collect();
     logs::mend_versions(connection, &repairs.all, &newest, landed_at)?;
+    logs::mend_events(connection, &repairs.all)?;
     landed.events = logs::land_events(connection, changesets, landed_at)?;
     Ok(())
 }

@@ -29,6 +29,10 @@ fn keep<T: Clone>(known: &Collection<T>, new: &mut Collection<T>, same_head: boo
 /// Fills the lists of `new` that came cut or not at all with what was known, marked as partial:
 /// broken data never takes the place of good data, and never passes for it either.
 pub fn keep_known(known: &PullRequest, new: &mut PullRequest) {
+    // Another pull request has the number, in another repository of the name.
+    if known.id != new.id {
+        return;
+    }
     let same_head = known.head_ref_oid == new.head_ref_oid;
     keep(&known.labels, &mut new.labels, true);
     keep(&known.assignees, &mut new.assignees, true);

@@ -99,6 +99,35 @@ fn cases() -> Vec<(Change, Change, Value)> {
             ]),
         ),
         (
+            // The timeline is whole, and keeps silent.
+            |pr| pr.commits.nodes[0].oid = HEAD.to_owned(),
+            |pr| {
+                pr.head_ref_oid = "ee".to_owned();
+                pr.commits.nodes[0].oid = "ee".to_owned();
+            },
+            json!([
+                { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
+                { "kind": "commits_changed", "added": ["ee"], "removed": [HEAD] },
+                { "kind": "head_force_pushed", "before": HEAD, "after": "ee" },
+                { "kind": "pushed", "before": HEAD, "after": "ee" },
+            ]),
+        ),
+        (
+            // Pushed on top of what was there.
+            |pr| pr.commits.nodes[0].oid = HEAD.to_owned(),
+            |pr| {
+                pr.head_ref_oid = "ee".to_owned();
+                let mut more = pr.commits.nodes[0].clone();
+                more.oid = "ee".to_owned();
+                pr.commits.nodes.push(more);
+            },
+            json!([
+                { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
+                { "kind": "commits_changed", "added": ["ee"], "removed": [] },
+                { "kind": "pushed", "before": HEAD, "after": "ee" },
+            ]),
+        ),
+        (
             same,
             |pr| pr.timeline.nodes.push(item("X_1", "HeadRefDeletedEvent")),
             json!([{ "kind": "head_deleted" }]),
@@ -743,6 +772,33 @@ fn an_event_says_what_tells_of_it() {
     };
     let review = [item("PRR_2", "PullRequestReview")];
     assert_eq!(told_by(reviewed, &review, true), [Some(ToldBy::Both), None]);
+    // A force-push, by both; by the timeline alone, one in between; by the difference alone.
+    let force_pushed = |items: &[TimelineItem], whole: bool| -> Vec<Option<ToldBy>> {
+        let before = with(|pr| pr.commits.nodes[0].oid = HEAD.to_owned());
+        let mut after = before.clone();
+        after.head_ref_oid = "ee".to_owned();
+        after.commits.nodes[0].oid = "ee".to_owned();
+        after.timeline.nodes.extend_from_slice(items);
+        if !whole {
+            after.timeline.completeness = Completeness::Partial;
+        }
+        let events = events(&before, &after).into_iter();
+        let pushes = events.filter(|e| matches!(e.data, EventData::HeadForcePushed { .. }));
+        pushes.map(|event| event.told_by).collect()
+    };
+    let push = |id: &str, after: &str| {
+        let mut push = item(id, "HeadRefForcePushedEvent");
+        push.after = Some(after.to_owned());
+        push
+    };
+    let both = [push("X_1", "dd"), push("X_2", "ee")];
+    assert_eq!(
+        force_pushed(&both, true),
+        [Some(ToldBy::Timeline), Some(ToldBy::Both)]
+    );
+    assert_eq!(force_pushed(&[], true), [Some(ToldBy::Difference)]);
+    // It is asked for again, and tells it then.
+    assert_eq!(force_pushed(&[], false), []);
     // What is merged is closed, too: that is no event of its own.
     let merge: Change = |pr| pr.state = "MERGED".to_owned();
     let items = [item("X_1", "MergedEvent"), item("X_2", "ClosedEvent")];

@@ -147,6 +147,7 @@ fn twice_the_same_and_those_that_were_there() {
     deployment.ended(&up, status, LIMIT).assert_code(0);
     mirror.compare().assert_equal();
 
+    let asked = sim.stats().requests;
     // The streams alone, and what publish had not landed when it was stopped.
     let broker = Broker::of(&deployment);
     let data = deployment.data();
@@ -246,7 +247,66 @@ fn twice_the_same_and_those_that_were_there() {
     };
     assert_eq!(versions("one"), versions("other"));
 
+    parts(&deployment, &broker, &first);
+    let unasked = sim.stats().requests;
+    assert_eq!(unasked, asked, "GitHub was not asked");
+
     refused(&deployment, &broker);
+}
+
+/// From a sequence or a time on, between two times, of one repository; and again without an answer that
+/// validation refuses now.
+fn parts(deployment: &Deployment, broker: &Broker, all: &Value) {
+    let file = |name: &str| deployment.path().join(format!("{name}.duckdb"));
+    let number = |report: &Value, path: &str| report.pointer(path).and_then(Value::as_u64).unwrap();
+    let (first, last) = (number(all, "/span/first"), number(all, "/span/last"));
+    let middle = first.midpoint(last).to_string();
+    let late = replay(deployment, broker, &file("late"), &["--from", &middle]);
+    let early = replay(deployment, broker, &file("early"), &["--to", &middle]);
+    // The one in the middle is in both.
+    let read = |report: &Value| number(report, "/answers/read");
+    assert_eq!(read(&early) + read(&late), read(all) + 1);
+
+    // By the times at which these were stored.
+    let since = late["since"].as_str().unwrap();
+    let from_time = replay(deployment, broker, &file("from-time"), &["--from", since]);
+    assert_eq!(digests(&from_time), digests(&late));
+    let until = early
+        .pointer("/span/until")
+        .and_then(Value::as_str)
+        .unwrap();
+    let arguments = ["--from", &first.to_string(), "--to", until];
+    let to_time = replay(deployment, broker, &file("to-time"), &arguments);
+    assert_eq!(read(&to_time), read(&early));
+    assert_eq!(
+        digests(&to_time)["version_log"],
+        digests(&early)["version_log"]
+    );
+
+    // There is but one.
+    let arguments = ["--repository", "octo-org/octo-repo"];
+    let one = replay(deployment, broker, &file("repository"), &arguments);
+    for table in [
+        "version_log",
+        "events",
+        "pull_request_contents",
+        "inventory",
+        "scans",
+    ] {
+        assert_eq!(digests(&one)[table], digests(all)[table], "{table}");
+    }
+    assert!(
+        one["positions"].get("PR_CHANGESETS").is_none(),
+        "{}",
+        one["positions"]
+    );
+    let other = replay(
+        deployment,
+        broker,
+        &file("another"),
+        &["--repository", "octo-org/another"],
+    );
+    assert_eq!(read(&other), 0);
 }
 
 /// What cannot be replayed is told, and leaves no file.
@@ -268,6 +328,16 @@ fn refused(deployment: &Deployment, broker: &Broker) {
         (&["--pr", "octo-org"][..], 2, "owner/name#number"),
         (&["--into", taken.to_str().unwrap()][..], 1, "exists"),
         (&["--swap", taken.to_str().unwrap()][..], 2, "leave out one"),
+        (
+            &["--pr", "octo-org/octo-repo#7", "--swap"][..],
+            2,
+            "a database of everything",
+        ),
+        (
+            &["--repository", "octo-org/octo-repo", "--swap"][..],
+            2,
+            "a database of everything",
+        ),
     ] {
         let mut all = vec!["replay"];
         all.extend(place);
