@@ -130,7 +130,7 @@ fn of_a_repository_that_is_shut_nothing_is_asked() {
 fn document(board: &mut Board, now: Instant) -> Document {
     match board.next(BOUNDS, now + BOUNDS.wait) {
         Next::Document(document) => document,
-        other => panic!("{other:?}"),
+        other @ (Next::At(_) | Next::Nothing) => panic!("{other:?}"),
     }
 }
 
