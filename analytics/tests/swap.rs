@@ -236,8 +236,10 @@ fn what_was_known_before_is_not_new() {
         ),
         ["[1,10]", "[2,10]", "[3,10]", "[3,20]", "[4,40]"]
     );
-    let mut settings = prmirror_analytics::ReconcileSettings::default();
-    settings.thorough = true;
+    let settings = prmirror_analytics::ReconcileSettings {
+        thorough: true,
+        ..Default::default()
+    };
     let run = new.reconcile(at(100), &settings).unwrap();
     assert_eq!(run.open_by_rule, BTreeMap::new());
 }
