@@ -40,7 +40,7 @@ fn pull_request(number: u64, time: &str) -> Value {
         "updatedAt": at(time), "comments": [comment],
         "timelineItems": [{ "__typename": "IssueComment", "id": format!("IC_{number}_{time}"), "createdAt": at(time) }],
     });
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         pr["state"] = json!("CLOSED");
         pr["closedAt"] = json!(at(time));
     }
