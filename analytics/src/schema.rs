@@ -84,7 +84,7 @@ pub const SCHEMA_VERSION: i32 = 6;
 
 /// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
 /// A replay fills it in: a file that it made had every version from the beginning.
-const LACKS: &[(i32, &str)] = &[(5, "what tells of each event (events.told_by)")];
+const LACKS: &[(i32, &str)] = &[(6, "what tells of each event (events.told_by)")];
 
 /// How old the rows of a file are, beside its schema.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

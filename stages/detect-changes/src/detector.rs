@@ -56,7 +56,7 @@ pub enum WalkError {
 
 impl WalkError {
     /// How long to wait before the walk goes on, after this many failures in a row.
-    fn pause(&self, failures: u32) -> Duration {
+    pub(crate) fn pause(&self, failures: u32) -> Duration {
         let growing = Duration::from_secs(1 << failures.min(6));
         // Those that failed together do not come back together: up to a quarter more.
         let spread = RandomState::new().hash_one(failures) % 256;

@@ -82,6 +82,7 @@ impl Detector {
         usual: u32,
         after: Option<&str>,
     ) -> Result<KeyDataPage, WalkError> {
+        let mut failures = 0;
         loop {
             let size = self.pages.size(usual);
             let page = self.client.key_data(&self.repository, query, size, after);
@@ -90,11 +91,22 @@ impl Detector {
                     self.pages.answered();
                     return Ok(page);
                 }
-                Err(error) if error.may_be_weight() && self.pages.too_many(size) => {
-                    tracing::info!(
-                        repository = %self.repository, size, %error,
-                        "a page of key data was too large"
-                    );
+                Err(error) if error.may_be_weight() => {
+                    failures += 1;
+                    // It may have been a bad moment: the second time it was too much.
+                    if failures % 2 == 0 {
+                        if !self.pages.too_many(size) {
+                            return Err(error.into());
+                        }
+                        tracing::info!(
+                            repository = %self.repository, size, %error,
+                            "a page of key data was too large"
+                        );
+                    }
+                    self.sleep(WalkError::from(error).pause(0)).await;
+                    if self.shutdown.is_cancelled() {
+                        return Err(WalkError::Shutdown);
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }

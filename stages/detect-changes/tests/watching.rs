@@ -487,9 +487,10 @@ async fn looks_and_pages_that_are_too_large_become_smaller() {
     let mut world = World::new(&[NAME], 150).await;
     let detect = &mut world.pipeline.detect;
     (detect.unsettled, detect.sweep_open) = (SOON, SOON);
-    for operation in ["PullRequestsLooked", SWEEP, POLL] {
+    // A page has the labels and checks of each.
+    for (operation, nodes) in [("PullRequestsLooked", 60), (SWEEP, 4_000), (POLL, 4_000)] {
         let mut fault = Fault::new(Effect::TimeOut).operation(operation);
-        fault.nodes_above = Some(60);
+        fault.nodes_above = Some(nodes);
         world.sim.faults().add(fault);
     }
     let _process = world.start().await;

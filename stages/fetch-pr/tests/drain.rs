@@ -7,7 +7,7 @@ use fetch_pr::{DrainError, FetchPr, drain};
 use github_sim::{Config, Generate, Sim};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::{Client, ClientConfig, Token};
-use prmirror_kit::testing::{NatsServer, Running, setup, stored};
+use prmirror_kit::testing::{NatsServer, Running, eventually, setup, stored};
 use prmirror_kit::{Bus, Outgoing, Stage as _};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
@@ -85,11 +85,37 @@ async fn what_cannot_be_fetched_now_is_told() {
     let data = tempfile::tempdir().unwrap();
     let running = start(&bus, &sim, data.path());
     let shutdown = running.setup.shutdown.clone();
-    let left = drain(&bus, &[Lane::Bulk], Duration::from_secs(2), &shutdown).await;
+    // Longer than a document waits for company.
+    let patience = Duration::from_secs(6);
+    let left = drain(&bus, &[Lane::Bulk], patience, &shutdown).await;
     assert!(
         matches!(left, Err(DrainError::Left { left: 1, .. })),
         "{left:?}"
     );
     running.stop().await.unwrap();
     assert_eq!(stored(&bus, STREAM_FETCHED).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_end_before_its_time_it_says_what_is_left() {
+    let sim = Sim::start(Config::generated(Generate::new(3, 3))).unwrap();
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let tomorrow = Timestamp::now() + SignedDuration::from_hours(24);
+    send(&bus, &request(2, Lane::Bulk, Some(tomorrow))).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&bus, &sim, data.path());
+    let shutdown = running.setup.shutdown.clone();
+    eventually("the stage has its consumer", || async {
+        let waiting = bus.unsettled(STREAM_CHANGES, "fetch-pr-bulk").await;
+        waiting.unwrap().filter(|waiting| *waiting == 1)
+    })
+    .await;
+    let draining = drain(&bus, &[Lane::Bulk], Duration::from_secs(600), &shutdown);
+    let (left, ()) = tokio::join!(draining, async { shutdown.cancel() });
+    assert!(
+        matches!(left, Err(DrainError::Ended { left: 1 })),
+        "{left:?}"
+    );
+    running.stop().await.unwrap();
 }

@@ -20,9 +20,13 @@ const DOCUMENT: usize = 25;
 
 const LIMIT: Duration = Duration::from_secs(400);
 
-/// Nothing that is sent when nothing changed takes much of GitHub's time.
+/// Nothing that is sent when nothing changed takes much of GitHub's time, and pages of key data, which have the
+/// checks of each head, are of a size that it bears: otherwise walks find out which it is.
 const CALM: &str = r#"
+[github]
+page_size = 8
 [detect]
+backfill_page = 8
 poll = "2s"
 sweep_open = "5s"
 sweep_all = "10s"
