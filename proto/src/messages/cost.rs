@@ -42,7 +42,7 @@ pub struct ApiCost {
     pub outcome: String,
     /// Of a request that GitHub worked on and that failed: what its document costs by GitHub's formula,
     /// which is what it is taken to have wasted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasted: Option<u64>,
 }
 

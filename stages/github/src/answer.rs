@@ -321,6 +321,8 @@ pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> E
             limit
         }
         status @ 500.. => Error::Server { status, excerpt },
+        // It was understood, and is not done.
+        400 | 422 => Error::Query(excerpt),
         _ => Error::Unauthorized { message: excerpt },
     }
 }

@@ -112,13 +112,11 @@ impl Recovery {
             );
             match self.hook.send_again(attempt).await {
                 Ok(()) => self.metrics.add(Metric::WebhooksRecovered, &[], 1),
-                Err(error) => match error.class() {
-                    // This one GitHub will not, or cannot now; the others it may.
-                    Class::Split => {
-                        tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
-                    }
-                    Class::Wait(_) | Class::Retry | Class::Operator => return Err(error.into()),
-                },
+                // This one GitHub will not, or cannot now; the others it may.
+                Err(error) if matches!(error, Error::Query(_)) || error.class() == Class::Split => {
+                    tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         if plan.until > stored.value.until {
