@@ -98,6 +98,31 @@ fn a_version_tells_when_it_came_to_be_and_how_that_is_known() {
 }
 
 #[test]
+fn what_was_there_before_the_mirror_is_not_measured() {
+    let mut database = Database::in_memory().unwrap();
+    // Both are seen by a poll first: one was changed two days before, one just now.
+    let seen = |number, changed_at| {
+        let mut seen = changeset(ChangesetKind::New, &pull_request(number, 1), at(210));
+        seen.provenance.source = Source::Poll;
+        seen.changed_at = Some(at(changed_at));
+        seen.changed_by = Some(ChangedBy::UpdatedAt);
+        Record::Changeset(seen)
+    };
+    let first = changeset(ChangesetKind::New, &pull_request(1, 1), at(10));
+    let landed = batch(STREAM, 1, [Record::Changeset(first)]);
+    database.land_at(&landed, at(12)).unwrap();
+    let landed = batch(STREAM, 2, [seen(2, -172_800), seen(3, 200)]);
+    database.land_at(&landed, at(212)).unwrap();
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT number, total_seconds, is_measured FROM freshness WHERE number > 1 ORDER BY number"
+        ),
+        ["[2,173012.0,false]", "[3,12.0,true]"]
+    );
+}
+
+#[test]
 fn percentiles_leave_out_what_is_not_measured() {
     let database = database();
     assert_eq!(

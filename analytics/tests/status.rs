@@ -187,6 +187,29 @@ fn whole_means_listed_to_the_end_and_nothing_found() {
 }
 
 #[test]
+fn what_github_never_tells_is_not_incomplete() {
+    let mut database = Database::in_memory().unwrap();
+    let mut large = pull_request(1, 1);
+    let file = large.files.nodes[0].clone();
+    let files = (0..3_000).map(|n| {
+        let mut file = file.clone();
+        file.path = format!("generated/{n}.txt");
+        file
+    });
+    large.files.nodes = files.collect();
+    large.files.completeness = Completeness::Partial;
+    large.files.total = Some(3_000);
+    large.changed_files = 5_000;
+    let mut cut = pull_request(2, 1);
+    cut.files.completeness = Completeness::Partial;
+    let landed =
+        [&large, &cut].map(|seen| Record::Changeset(changeset(ChangesetKind::New, seen, at(10))));
+    database.land(&batch(STREAM, 1, landed)).unwrap();
+    let status = database.reader().unwrap().status(at(100)).unwrap();
+    assert_eq!(status.repositories[0].incomplete, 1);
+}
+
+#[test]
 fn what_names_no_pull_request_is_made_good_by_a_later_sweep_of_everything() {
     let mut database = Database::in_memory().unwrap();
     let mut unattributed = |sequence, record| {

@@ -1,6 +1,10 @@
--- How long each version took from GitHub to its table. What a backfill brings is old when it is first
--- seen, and a version of which nothing tells the time is as old as its being noticed: neither is measured.
+-- How long each version took from GitHub to its table. What was there before the mirror was, or is brought by
+-- a backfill, is old when it is first seen, and a version of which nothing tells the time is as old as its
+-- being noticed: none of these is measured.
 CREATE OR REPLACE VIEW freshness AS
+WITH mirrors AS (
+    SELECT repository, min(landed_at) AS begun_at FROM version_log GROUP BY repository
+)
 SELECT
     repository,
     number,
@@ -17,8 +21,9 @@ SELECT
     (epoch_us(observed_at) - epoch_us(noticed_at)) / 1e6 AS to_observed_seconds,
     (epoch_us(landed_at) - epoch_us(observed_at)) / 1e6 AS to_landed_seconds,
     (epoch_us(landed_at) - epoch_us(changed_at)) / 1e6 AS total_seconds,
-    changed_at IS NOT NULL AND changed_by IS DISTINCT FROM 'noticed' AND source <> 'backfill' AS is_measured
+    coalesce(changed_at >= begun_at, false) AND changed_by IS DISTINCT FROM 'noticed' AND source <> 'backfill' AS is_measured
 FROM version_log
+JOIN mirrors USING (repository)
 WHERE kind <> 'gone';
 COMMENT ON VIEW freshness IS 'How long each version of each pull request took from the change on GitHub to its table.';
 COMMENT ON COLUMN freshness.repository IS 'owner/name.';

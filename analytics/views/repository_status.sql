@@ -1,14 +1,22 @@
 -- Each repository in one row, as `prmirror status` shows it.
 CREATE OR REPLACE VIEW repository_status AS
-WITH contents AS (
+WITH lacking AS (
+    -- What GitHub never tells is not lacking here.
+    SELECT DISTINCT repository, number, true AS is_lacking
+    FROM collections
+    ANTI JOIN capped_lists USING (repository, number, collection)
+    WHERE completeness <> 'complete'
+),
+contents AS (
     SELECT
         repository,
         count(*) FILTER (gone_at IS NULL) AS landed,
         count(*) FILTER (gone_at IS NULL AND state = 'OPEN') AS open,
         count(*) FILTER (gone_at IS NULL AND state = 'CLOSED') AS closed,
         count(*) FILTER (gone_at IS NULL AND state = 'MERGED') AS merged,
-        count(*) FILTER (gone_at IS NULL AND NOT is_complete) AS incomplete
+        count(*) FILTER (gone_at IS NULL AND NOT is_complete AND is_lacking) AS incomplete
     FROM pull_requests
+    LEFT JOIN lacking USING (repository, number)
     GROUP BY repository
 ),
 observations AS (
@@ -110,7 +118,7 @@ COMMENT ON COLUMN repository_status.total_count IS 'GitHub''s count of all of th
 COMMENT ON COLUMN repository_status.known IS 'Pull requests that are known to exist, see completeness.';
 COMMENT ON COLUMN repository_status.missing IS 'Known ones that are not landed.';
 COMMENT ON COLUMN repository_status.different IS 'Landed ones with an open finding other than incomplete.';
-COMMENT ON COLUMN repository_status.incomplete IS 'Landed ones of which a list is not whole.';
+COMMENT ON COLUMN repository_status.incomplete IS 'Landed ones of which a list is shorter than GitHub would tell.';
 COMMENT ON COLUMN repository_status.completeness_percent IS 'Share of the known ones that are landed and without an open finding.';
 COMMENT ON COLUMN repository_status.findings IS 'Open findings that say that the mirror is not as GitHub is.';
 COMMENT ON COLUMN repository_status.findings_by_rule IS 'The same by rule; null when there are none.';

@@ -1,5 +1,7 @@
 //! What may not be exceeded, however large the repository is.
 
+use std::time::Duration;
+
 use crate::measure::Measured;
 
 /// Memory of a stage, and of `publish`, in bytes.
@@ -45,6 +47,14 @@ pub(crate) fn beyond_an_hour(one: &Measured) -> Vec<String> {
     late.into_iter().chain(dear).collect()
 }
 
+/// How long GitHub may take for a node of its answers, in microseconds, so that one token, which has one
+/// request in flight, gets the first mirror within an hour, when each answer takes `base` beside its nodes.
+/// None if the requests alone take longer.
+pub(crate) fn node_time_of_an_hour(one: &Measured, base: Duration) -> Option<u64> {
+    let left = HOUR_SECONDS - base.as_secs_f64() * one.first.requests as f64;
+    (left > 0.0).then(|| (left * 1e6 / one.nodes.max(1) as f64) as u64)
+}
+
 fn mb(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }
@@ -62,6 +72,7 @@ mod tests {
             first_fetched: first,
             bound: 1,
             memory: memory.to_vec(),
+            nodes: 1,
             timed_out,
             later: None,
         }
@@ -84,6 +95,24 @@ mod tests {
                 "2 documents timed out"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_left_of_an_hour_is_for_the_nodes() {
+        let requests = |requests| Measured {
+            nodes: 1_000_000,
+            ..measured(
+                &[],
+                0,
+                Cost {
+                    requests,
+                    ..Cost::default()
+                },
+            )
+        };
+        let base = Duration::from_millis(200);
+        assert_eq!(node_time_of_an_hour(&requests(3_000), base), Some(3_000));
+        assert_eq!(node_time_of_an_hour(&requests(18_000), base), None);
     }
 
     #[test]

@@ -59,7 +59,7 @@ struct Arguments {
 }
 
 /// What GitHub needs for an answer without nodes, when an hour is measured.
-const BASE: Duration = Duration::from_millis(200);
+pub(crate) const BASE: Duration = Duration::from_millis(200);
 
 /// A repository that is to be mirrored.
 struct World {

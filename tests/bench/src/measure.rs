@@ -91,6 +91,8 @@ pub(crate) struct Measured {
     pub(crate) bound: u64,
     /// The most memory that each process has had in RAM by then, in bytes.
     pub(crate) memory: Vec<(&'static str, u64)>,
+    /// Nodes of GitHub's answers to it.
+    pub(crate) nodes: u64,
     /// Documents of the first mirror that GitHub would have worked on for too long.
     pub(crate) timed_out: u64,
     /// What comes after the first mirror.
@@ -200,6 +202,7 @@ pub(crate) fn measure(
         first_fetched,
         bound,
         memory,
+        nodes: now.nodes,
         timed_out,
         later,
     })

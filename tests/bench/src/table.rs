@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use github_sim::Work;
 
+use crate::BASE;
+use crate::limits;
 use crate::measure::{Cost, HASTE, LISTS, Measured, POLLS, SWEEP_HOURS};
 
 const HEAD: &str = "\
@@ -27,6 +29,7 @@ pub(crate) fn markdown(all: &[Measured], conditions: &Conditions) -> String {
         rows(&mut text, one);
     }
     memory(&mut text, all);
+    times(&mut text, all);
     let begins = match conditions {
         Conditions::Unlimited {
             latency,
@@ -136,6 +139,28 @@ fn memory(text: &mut String, all: &[Measured]) {
     }
 }
 
+/// How quick GitHub must be for the first mirror within one token's hour.
+fn times(text: &mut String, all: &[Measured]) {
+    let base = BASE.as_millis();
+    // Writing to a text never fails.
+    let _ = write!(
+        text,
+        "\n| first mirror within one token's hour | requests | nodes | µs a node at most, with {base} ms a request |\n\
+         |---|--:|--:|--:|\n"
+    );
+    for one in all {
+        let most = limits::node_time_of_an_hour(one, BASE);
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            named(one),
+            grouped(one.first.requests),
+            grouped(one.nodes),
+            most.map_or_else(|| "not possible".to_owned(), grouped),
+        );
+    }
+}
+
 fn per_thousand(points: u64, of: u64) -> String {
     let tenths = (points * 10_000 + of / 2) / of.max(1);
     format!("{}.{}", grouped(tenths / 10), tenths % 10)
@@ -183,6 +208,7 @@ mod tests {
             first_fetched: cost(150, 30),
             bound: 140,
             memory: vec![("fetch-pr", 41 << 20), ("publish", 2_000 << 20)],
+            nodes: 200_000,
             timed_out: 0,
             later: Some(Later {
                 polls: cost(120, 120),
@@ -224,6 +250,10 @@ mod tests {
             "|  | ten changes | 3 | 2 | 0 | 0.0 | 300.0 | 100.0 |"
         );
         assert!(text.contains("took 50 ms more"));
+        assert_eq!(
+            row("| 200,000"),
+            "| 2,000, generated | 40 | 200,000 | 17,960 |"
+        );
         let hour = Conditions::Hour {
             work: Work::default(),
             speed: 4,

@@ -23,6 +23,9 @@ pub struct Stats {
     /// How often each pull request was asked for as a whole (by `nodes(ids:)` or
     /// `pullRequest(number:)`), by number, over all repositories.
     pub detail_requests: BTreeMap<u64, u64>,
+    /// Nodes of all answers that were given, nested ones included: what GitHub's time goes by.
+    #[serde(default)]
+    pub nodes: u64,
     /// Nodes of the largest answer.
     #[serde(default)]
     pub nodes_max: u64,

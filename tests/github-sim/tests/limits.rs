@@ -191,4 +191,5 @@ async fn what_returns_too_many_nodes_times_out_and_what_may_return_them_does_not
     let stats = sim.stats();
     assert_eq!((stats.answers["timed_out"], stats.answers["data"]), (1, 2));
     assert_eq!(stats.nodes_max, 41);
+    assert_eq!(stats.nodes, 82);
 }

@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
@@ -60,6 +61,8 @@ impl Demo {
         let errors = std::fs::File::create(&log)?;
         let mut child = Command::new(program("github-sim")?)
             .args(["--generate", &size.to_string(), "--seed", "1", "--live"])
+            // Its changes are as old as they would be on GitHub.
+            .args(["--from", &Timestamp::now().to_string()])
             .arg("--exit-with-parent")
             // Held open by us alone, as for the stages.
             .stdin(Stdio::piped())

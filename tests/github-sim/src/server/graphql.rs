@@ -236,9 +236,10 @@ fn worked_on(shared: &Shared, answer: &Answer) -> Result<Duration, Duration> {
         .work
         .map_or(Ok(Duration::ZERO), |work| work.takes(nodes));
     if took.is_ok() {
-        shared
-            .stats
-            .with(|stats| stats.nodes_max = stats.nodes_max.max(nodes));
+        shared.stats.with(|stats| {
+            stats.nodes += nodes;
+            stats.nodes_max = stats.nodes_max.max(nodes);
+        });
     } else {
         tracing::debug!(nodes, "takes too long");
     }
