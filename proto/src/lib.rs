@@ -15,6 +15,7 @@ pub mod pull_request;
 pub mod repository;
 pub mod requests;
 pub mod state;
+pub mod succession;
 pub mod subjects;
 
 pub use envelope::{DecodeError, Envelope, Message};
