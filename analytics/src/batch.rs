@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use prmirror_proto::{
-    ApiCost, BackfillReport, Changeset, InventoryPage, QuarantineDecision, Quarantined,
-    RepositoryName, Verification,
+    ApiCost, BackfillReport, Changeset, InventoryPage, NumbersExplained, QuarantineDecision,
+    Quarantined, RepositoryName, Verification,
 };
 
 /// A message that has a table.
@@ -21,6 +21,8 @@ pub enum Record {
     Cost(ApiCost),
     /// A pull request was read from GitHub again and compared with the tables.
     Verification(Verification),
+    /// What numbers are that no list shows.
+    Numbers(NumbersExplained),
     /// What was done about something that had been set aside.
     Decision(QuarantineDecision),
 }
@@ -36,6 +38,7 @@ impl Record {
             Self::Quarantined(what) => what.repository.as_ref(),
             Self::Cost(cost) => Some(&cost.repository),
             Self::Verification(verification) => Some(&verification.repository),
+            Self::Numbers(explained) => Some(&explained.repository),
             Self::Decision(_) => None,
         }
     }

@@ -41,6 +41,7 @@ pub(crate) const TABLES: &[(&str, Origin, &[&str])] = &[
     ("quarantine_decisions", Origin::Messages, &[]),
     ("verifications", Origin::Messages, &[]),
     ("verification_differences", Origin::Messages, &[]),
+    ("explained_numbers", Origin::Messages, &[]),
     ("api_cost", Origin::Messages, &[]),
     ("findings", Origin::Mirror, &[]),
     ("finding_history", Origin::Mirror, &[]),

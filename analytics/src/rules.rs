@@ -58,6 +58,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/ci_not_started.sql")),
     Rule(include_str!("../reconcile/stubborn.sql")),
     Rule(include_str!("../reconcile/totals_disagree.sql")),
+    Rule(include_str!("../reconcile/unexplained_gap.sql")),
     Rule(include_str!("../reconcile/stuck_chunk.sql")),
     Rule(include_str!("../reconcile/stalled_backfill.sql")),
     Rule(include_str!("../reconcile/low_completeness.sql")),

@@ -46,6 +46,10 @@ const STEPS: &[Step] = &[
         version: 6,
         sql: &[include_str!("../schema/12_told_by.sql")],
     },
+    Step {
+        version: 7,
+        sql: &[include_str!("../schema/16_numbers.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -56,6 +60,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/current_checks.sql"),
     include_str!("../views/pull_request_versions.sql"),
     include_str!("../views/inventory_differences.sql"),
+    include_str!("../views/unexplained_numbers.sql"),
     include_str!("../views/capped_lists.sql"),
     include_str!("../views/commit_history.sql"),
     include_str!("../views/deletions.sql"),
@@ -80,7 +85,7 @@ const VIEWS: &[&str] = &[
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 /// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
 /// A replay fills it in: a file that it made had every version from the beginning.

@@ -247,6 +247,7 @@ fn identity(table: &str) -> Option<&'static str> {
         "verifications" => Some("repository, number, run"),
         "verification_differences" => Some("repository, number, run"),
         "quarantine_decisions" => Some("message_id, sequence, decision, decided_at"),
+        "explained_numbers" => Some("repository, kind, first_number, last_number"),
         "api_cost" => Some("id"),
         _ => None,
     }

@@ -13,7 +13,8 @@ use prmirror_proto::messages::{BackfillReport, ChangesetKind};
 use prmirror_proto::pull_request::{ChangedFile, CiContext, Commit, Label, StatusRollup};
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
 use prmirror_proto::{
-    Completeness, FieldDifference, InventoryScope, PullRequest, Quarantined, Source, Verification,
+    Completeness, FieldDifference, InventoryScope, NumberRange, NumbersExplained, PullRequest,
+    Quarantined, Source, Verification,
 };
 
 /// A database in which some pull requests were observed, then some listed.
@@ -132,6 +133,27 @@ fn closed(mut pull_request: PullRequest) -> PullRequest {
     pull_request.state = "CLOSED".into();
     pull_request.closed_at = Some(pull_request.updated_at);
     pull_request
+}
+
+/// Each rule has a test of its name, in which it speaks in its words. All are silent where both sides agree,
+/// see below.
+#[test]
+fn every_rule_has_a_golden_test() {
+    let source = include_str!("rules.rs");
+    for rule in prmirror_analytics::rules() {
+        let code = rule.code;
+        let begins = format!("\n#[test]\nfn {code}() {{\n");
+        let (_, body) = source
+            .split_once(&begins)
+            .unwrap_or_else(|| panic!("{code} has no test"));
+        let (body, _) = body.split_once("\n}\n").unwrap();
+        // What is expected stands in the test, or is put together there.
+        let speaks = [format!("\"{code} ["), format!("#\"{code} [")];
+        assert!(
+            speaks.iter().any(|word| body.contains(word)),
+            "{code} never speaks"
+        );
+    }
 }
 
 #[test]
@@ -936,6 +958,92 @@ fn totals_disagree() {
     // Gone ones are not counted any more, and were counted then.
     world.gone(40, &listed[0]);
     assert_eq!(world.found(), SILENT);
+}
+
+fn explained(seconds: i64, issues: &[u64], gone: &[u64]) -> Record {
+    Record::Numbers(NumbersExplained {
+        repository: repository(),
+        observed_at: at(seconds),
+        issues: NumberRange::of(issues.iter().copied()),
+        gone: NumberRange::of(gone.iter().copied()),
+        pull_requests: Vec::new(),
+    })
+}
+
+#[test]
+fn unexplained_gap() {
+    let mut world = World::new();
+    let settings = ReconcileSettings::default();
+    let known: Vec<PullRequest> = [2, 5, 1_003, 1_004]
+        .map(|number| pull_request(number, 1))
+        .into();
+    for known in &known {
+        world.observed(10, known);
+    }
+    let hour = 20 + 3_600;
+    let gaps = |world: &World| {
+        common::rows(
+            &world.database,
+            "SELECT count(*), min(number), max(number) FROM unexplained_numbers",
+        )
+    };
+    // Only a finished sweep of everything says what it did not show.
+    let mut backfill = page(InventoryScope::All, "backfill", at(12), &known);
+    backfill.source = Source::Backfill;
+    world.land(Record::Inventory(backfill));
+    world.listed(InventoryScope::Open, 14, &known);
+    assert_eq!(gaps(&world), ["[0,null,null]"]);
+    assert_eq!(world.found_at(hour, &settings), SILENT);
+    world.listed(InventoryScope::All, 20, &known);
+    assert_eq!(gaps(&world), ["[1000,1,1002]"]);
+    // GitHub is asked first.
+    assert_eq!(world.found_at(hour - 1, &settings), SILENT);
+    let found =
+        |numbers: &str| format!(r#"unexplained_gap [0,"{numbers}",null,"2026-03-01T12:00:20Z"]"#);
+    assert_eq!(
+        world.found_at(hour, &settings),
+        [found(
+            "1000 numbers are unexplained: 1, 3, 4, 6, 7, 8, 9, 10, 11, 12, ..."
+        )]
+    );
+    let rest: Vec<u64> = (6..=1_002).collect();
+    world.land(explained(30, &rest, &[1]));
+    assert_eq!(
+        world.found_at(hour, &settings),
+        [found("2 numbers are unexplained: 3, 4")]
+    );
+    // One is a pull request after all: it is recorded, and missing until it has landed.
+    let hidden = pull_request(4, 1);
+    world.listed(InventoryScope::Recent, 40, &[hidden.clone()]);
+    world.land(explained(40, &[3], &[]));
+    assert_eq!(
+        world.found_at(hour, &settings),
+        [
+            r#"missing [4,"listed as OPEN, updated at 2026-03-01T11:00:01Z; not landed","2026-03-01T11:00:01Z","2026-03-01T12:00:40Z"]"#
+        ]
+    );
+    world.observed(50, &hidden);
+    assert_eq!(world.found_at(hour, &settings), SILENT);
+    // What is told again changes nothing; the newest is kept.
+    world.land(explained(60, &rest, &[]));
+    world.land(explained(55, &rest, &[]));
+    assert_eq!(
+        common::rows(
+            &world.database,
+            "SELECT kind, first_number, last_number, observed_at FROM explained_numbers ORDER BY first_number",
+        ),
+        [
+            r#"["gone",1,1,"2026-03-01T12:00:30Z"]"#,
+            r#"["issue",3,3,"2026-03-01T12:00:40Z"]"#,
+            r#"["issue",6,1002,"2026-03-01T12:01:00Z"]"#,
+        ]
+    );
+    // What was opened while the sweep was under way is not missed.
+    let mut later = pull_request(1_010, 1);
+    later.created_at = at(25);
+    world.observed(65, &later);
+    world.listed(InventoryScope::Recent, 60, &[later]);
+    assert_eq!(world.found_at(hour, &settings), SILENT);
 }
 
 fn backfill(world: &mut World, seconds: i64, change: impl FnOnce(&mut BackfillState)) {

@@ -16,15 +16,16 @@ pub mod repository;
 pub mod requests;
 pub mod state;
 pub mod subjects;
+pub mod succession;
 
 pub use envelope::{DecodeError, Envelope, Message};
 pub use key_data::KeyData;
 pub use messages::{
     AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
     CloudEvent, Connection, Decision, Event, EventData, FETCH_VERSION, FetchOutcome, Fetched,
-    FieldDifference, Finding, InventoryPage, InventoryScope, Lane, Observation, Page, Provenance,
-    QuarantineDecision, Quarantined, Severity, Source, ToldBy, Valid, Verification,
-    WebhookDelivery,
+    FieldDifference, Finding, InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained,
+    Observation, Page, Provenance, QuarantineDecision, Quarantined, Severity, Source, ToldBy,
+    Valid, Verification, WebhookDelivery,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};
 pub use repository::RepositoryName;

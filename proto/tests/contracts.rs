@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use prmirror_proto::envelope::{self, Envelope, Message};
 use prmirror_proto::{
     ApiCost, BackfillReport, ChangeRequest, Changeset, CloudEvent, Fetched, Finding, InventoryPage,
-    QuarantineDecision, Quarantined, Valid, Verification, WebhookDelivery,
+    NumbersExplained, QuarantineDecision, Quarantined, Valid, Verification, WebhookDelivery,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -199,6 +199,14 @@ fn samples() -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            NumbersExplained::KIND,
+            json!({
+                "repository": repository, "observed_at": "2024-10-15T19:00:06Z",
+                "issues": [{"first": 3, "last": 3}, {"first": 5, "last": 6}],
+                "gone": [{"first": 4, "last": 4}], "pull_requests": [2]
+            }),
+        ),
+        (
             QuarantineDecision::KIND,
             json!({
                 "sequence": 3, "message_id": "quarantine:validate:fetched:1:validate-shape",
@@ -300,6 +308,7 @@ fn every_message_keeps_its_contract() {
     contract::<WebhookDelivery>();
     contract::<Verification>();
     contract::<QuarantineDecision>();
+    contract::<NumbersExplained>();
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub(crate) mod checks;
 pub(crate) mod content;
 pub(crate) mod inventory;
 pub(crate) mod logs;
+pub(crate) mod numbers;
 pub(crate) mod state;
 pub(crate) mod verifications;
 
@@ -96,7 +97,7 @@ pub(crate) fn land(
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
     let (mut reports, mut verifications) = (Vec::new(), Vec::new());
-    let mut decisions = Vec::new();
+    let (mut decisions, mut explained) = (Vec::new(), Vec::new());
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -118,6 +119,7 @@ pub(crate) fn land(
             Record::Quarantined(what) => quarantined.push((message, what)),
             Record::Cost(cost) => costs.push(cost),
             Record::Verification(result) => verifications.push(result),
+            Record::Numbers(numbers) => explained.push(numbers),
             Record::Decision(decision) => decisions.push(decision),
         }
     }
@@ -132,6 +134,7 @@ pub(crate) fn land(
     logs::land_costs(&transaction, &costs)?;
     verifications::land(&transaction, &verifications)?;
     verifications::land_decisions(&transaction, &decisions)?;
+    numbers::land(&transaction, &explained)?;
     moved.write(&transaction, &streams)?;
     transaction.commit()?;
     *positions = moved;

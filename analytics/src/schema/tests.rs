@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::land::{checks, content, inventory, logs, state, verifications};
+use crate::land::{checks, content, inventory, logs, numbers, state, verifications};
 use crate::rows::Shape;
 use crate::{Database, OpenError, Options};
 
@@ -35,6 +35,7 @@ const SHAPES: &[&Shape] = &[
     &verifications::VERIFICATIONS,
     &verifications::DIFFERENCES,
     &verifications::DECISIONS,
+    &numbers::SHAPE,
 ];
 
 fn texts(connection: &Connection, sql: &str) -> Vec<String> {
@@ -136,7 +137,7 @@ fn opening_again_changes_nothing_and_leaves_no_log() {
                 &database.connection,
                 "SELECT version::VARCHAR FROM schema_version"
             ),
-            ["1", "2", "3", "4", "5", "6"]
+            ["1", "2", "3", "4", "5", "6", "7"]
         );
         let log = path.with_extension("duckdb.wal");
         assert!(std::fs::metadata(log).map_or(0, |log| log.len()) == 0);

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::listed::Listed;
+use crate::numbers::share_of;
 use crate::open::Open;
 use crate::pace::Looks;
 use crate::pages::Pages;
@@ -129,6 +130,8 @@ pub(crate) struct Detector {
     spacing: Spacing,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
+    /// Documents an hour in which is asked what numbers are.
+    pub(crate) numbers_an_hour: u32,
     /// Points of each hour that are left alone.
     pub(crate) floor: u64,
     pub(crate) repository: RepositoryName,
@@ -138,6 +141,8 @@ pub(crate) struct Detector {
     pub(crate) nudge: Arc<Notify>,
     /// Backfills that were walked to their end.
     pub(crate) walks: watch::Sender<u32>,
+    /// The scan of the sweep of everything that ended last.
+    pub(crate) swept: watch::Sender<Option<String>>,
     /// Whether the sweep of everything is wanted at once.
     pub(crate) in_haste: Arc<AtomicBool>,
     pub(crate) shutdown: CancellationToken,
@@ -170,12 +175,14 @@ impl Detector {
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),
             page_size: pipeline.github.page_size.clamp(1, 100),
+            numbers_an_hour: share_of(pipeline.detect.numbers, pipeline.repositories.len()),
             floor: pipeline.github.floor,
             repository: repository.name.clone(),
             priority: repository.priority,
             turns: turns.clone(),
             nudge: Arc::default(),
             walks: watch::Sender::new(0),
+            swept: watch::Sender::new(None),
             in_haste: Arc::default(),
             shutdown: setup.shutdown.clone(),
         })
@@ -185,6 +192,7 @@ impl Detector {
     fn spawn(self, setup: &Setup) {
         let (poll, looks, open) = (self.clone(), self.clone(), self.clone());
         let (sweep, refetch, chunks) = (self.clone(), self.clone(), self.clone());
+        let numbers = self.clone();
         setup.spawn("poll", async move {
             let every = || poll.probes.until_next(poll.config.poll);
             poll.repeat(Walk::Poll, every).await;
@@ -205,6 +213,10 @@ impl Detector {
         });
         setup.spawn("refetch", async move {
             refetch.refetch().await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("numbers", async move {
+            numbers.explain_numbers().await;
             Ok::<(), String>(())
         });
         setup.spawn("chunks", async move {

@@ -7,7 +7,7 @@
 //! `updatedAt` alone is found there. *Sweeps* pass over the list of the open ones and, spread over hours,
 //! of all. What is seen goes to `pr.inventory`, and reconciliation compares it with what has landed. Its
 //! findings come back on `pr.findings` and become change requests like everything else; [`Router`] says
-//! which queue each goes to.
+//! which queue each goes to. Numbers that no list shows are asked for by themselves.
 //!
 //! Beside them stand GitHub's own words, [`webhook`], and requests: `prmirror refresh`.
 
@@ -18,6 +18,7 @@ mod findings;
 mod listed;
 mod look;
 mod mirror;
+mod numbers;
 mod open;
 mod pace;
 mod pages;

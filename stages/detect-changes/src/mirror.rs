@@ -84,6 +84,32 @@ pub(crate) async fn landed(
     rows.iter().filter_map(read).collect()
 }
 
+/// Whether everything that a scan saw has landed.
+pub(crate) async fn has_landed(bus: &Bus, repository: &RepositoryName, scan: &str) -> bool {
+    let sql = format!(
+        "SELECT scan FROM scans WHERE repository = {} AND scan = {} AND finished_at IS NOT NULL",
+        quoted(&repository.to_string()),
+        quoted(scan)
+    );
+    rows(bus, sql).await.is_some_and(|rows| !rows.is_empty())
+}
+
+/// The first numbers after one that no list has shown and nobody has explained; none when nobody answers.
+pub(crate) async fn unexplained(
+    bus: &Bus,
+    repository: &RepositoryName,
+    after: u64,
+    most: usize,
+) -> Option<Vec<u64>> {
+    let sql = format!(
+        "SELECT number FROM unexplained_numbers WHERE repository = {} AND number > {after}
+         ORDER BY number LIMIT {most}",
+        quoted(&repository.to_string())
+    );
+    let rows = rows(bus, sql).await?;
+    rows.iter().map(|row| row.first()?.as_u64()).collect()
+}
+
 /// A text in SQL.
 pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))

@@ -118,6 +118,7 @@ impl Detector {
             }
             if last {
                 tracing::debug!(repository = %self.repository, scan = scan.id, pages = rotation.page, "swept");
+                self.swept.send_replace(Some(scan.id));
                 return Ok(());
             }
         }

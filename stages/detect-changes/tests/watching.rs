@@ -13,7 +13,9 @@ use prmirror_github::{Client, ClientConfig, KeyDataQuery, Token};
 use prmirror_kit::config::{Pipeline, Priority, Repository};
 use prmirror_kit::testing::{NatsServer, eventually, stored};
 use prmirror_kit::{Bus, CancellationToken, Context, Setup};
-use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
+use prmirror_proto::messages::{
+    ChangeRequest, InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained, Source,
+};
 use prmirror_proto::requests::{SUBJECT_SQL, SqlRequest};
 use prmirror_proto::subjects::{
     BUCKET_WATERMARKS, STREAM_CHANGES, STREAM_INVENTORY, repository_key,
@@ -561,4 +563,109 @@ async fn every_open_one_has_its_turn_to_be_fetched() {
     })
     .await;
     assert_eq!(before.first(), Some(&1), "in order");
+}
+
+/// Answers in publish's place: everything has landed, and these numbers are unexplained.
+async fn tables_that_miss(world: &World, numbers: BTreeSet<u64>) {
+    let bus = world.bus.clone();
+    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
+    bus.client().flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
+            let rows = if request.sql.contains("FROM scans") {
+                json!([["landed"]])
+            } else if let Some((_, rest)) = request.sql.split_once("AND number > ") {
+                let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+                let after = number(rest).unwrap();
+                let most = rest.split_once("LIMIT ").and_then(|(_, most)| number(most));
+                let first = numbers.range(after + 1..).take(most.unwrap() as usize);
+                first.map(|number| json!([number])).collect()
+            } else {
+                json!([])
+            };
+            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
+            let reply_to = question.reply.unwrap();
+            let answered = bus.client().publish(reply_to, answer.to_string().into());
+            answered.await.unwrap();
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_request_that_every_list_hides_is_found_by_its_number() {
+    let mut world = World::new(&[NAME], 20).await;
+    for number in 321..=330 {
+        let time = at(number);
+        let body = json!({ "number": number, "createdAt": time, "updatedAt": time });
+        world.sim.add_pr(OWNER, NAME, body).unwrap();
+    }
+    world.sim.unlist_pr(OWNER, NAME, 7, true).unwrap();
+    world.sim.hide_pr(OWNER, NAME, 9, true).unwrap();
+    let missed: BTreeSet<u64> = [7, 9].into_iter().chain(21..=320).collect();
+    tables_that_miss(&world, missed).await;
+    // A document that is too large is asked in halves: those that follow are as small.
+    world.pipeline.detect.numbers = 4;
+    let mut fault = Fault::new(Effect::TimeOut).operation("NumbersAsked");
+    fault.times = Some(1);
+    world.sim.faults().add(fault);
+    let process = world.start().await;
+
+    let request = world.request(Source::Sweep, 7).await;
+    assert_eq!(
+        request.reason,
+        "no list shows it, and GitHub knows its number"
+    );
+    assert_eq!(request.seen.unwrap().number, 7);
+    let explained = || async {
+        let stored = stored(&world.bus, STREAM_INVENTORY).await;
+        let told = stored
+            .iter()
+            .filter(|m| m.envelope.kind.as_deref() == Some(NumbersExplained::KIND))
+            .map(|m| m.decode::<NumbersExplained>());
+        told.collect::<Vec<_>>()
+    };
+    let told = eventually("all was asked that the hour allows", || async {
+        let told = explained().await;
+        (told.len() == 3).then_some(told)
+    })
+    .await;
+    let range = |first, last| NumberRange { first, last };
+    assert_eq!(
+        (
+            &told[0].pull_requests[..],
+            &told[0].gone[..],
+            &told[0].issues[..]
+        ),
+        (&[7][..], &[range(9, 9)][..], &[range(21, 143)][..])
+    );
+    assert_eq!(
+        (&told[1].gone[..], &told[1].issues[..]),
+        (&[][..], &[range(144, 268)][..])
+    );
+    assert_eq!(told[2].issues, [range(269, 320)]);
+    assert_eq!(world.asked("NumbersAsked"), 4);
+    // It is recorded as what a list shows is, and looked at from now on.
+    let pages = world.pages(Source::Sweep, InventoryScope::Recent).await;
+    let shown: Vec<u64> = pages
+        .iter()
+        .flat_map(|page| &page.entries)
+        .map(|e| e.number)
+        .collect();
+    assert_eq!(shown, [7]);
+
+    // The hour's documents are spent, whoever asks.
+    process.crash().await;
+    let _process = world.start().await;
+    eventually("it was swept again", || async {
+        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
+        let scans: BTreeSet<String> = sweeps
+            .into_iter()
+            .filter(|p| p.last)
+            .map(|p| p.scan)
+            .collect();
+        (scans.len() >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(world.asked("NumbersAsked"), 4);
 }

@@ -9,14 +9,12 @@
 
 mod accepted;
 mod changed;
-mod doubt;
 mod events;
 mod merge;
 mod projection;
 
 pub use accepted::Accepted;
 pub use changed::{Before, changed};
-pub use doubt::doubt;
 pub use events::{Attempts, Check, diff, tell};
 pub use merge::keep_known;
 pub use projection::{Ci, Projection, Review, Thread};
@@ -29,6 +27,7 @@ use futures::StreamExt;
 use prmirror_kit::{Batch, Delivery, Input, Kv, KvError, Outcome, Outgoing, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::subjects::{STREAM_VALID, pull_request_key};
+use prmirror_proto::succession::{CODE_SUCCESSION, cannot_follow};
 use prmirror_proto::{Observation, Valid, digest};
 
 /// How long GitHub's replicas are given to catch up before an older answer is asked for again.
@@ -220,7 +219,7 @@ pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<Chang
         return None;
     }
     let known = &known.snapshot.as_ref()?.pull_request;
-    let reason = doubt(known, &snapshot.pull_request)?;
+    let reason = cannot_follow(known, &snapshot.pull_request)?;
     Some(ChangeRequest {
         repository: valid.repository.clone(),
         number: valid.number,
@@ -229,7 +228,7 @@ pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<Chang
         lane: Lane::Realtime,
         source: Source::Recheck,
         basis: format!("stale:{}", digest::of_bytes(cause.as_bytes())),
-        reason,
+        reason: format!("{CODE_SUCCESSION}: {reason}"),
         noticed_at: valid.provenance.noticed_at,
         changed_at: valid.provenance.changed_at,
         not_before: valid.observed_at.checked_add(STALE_READ_PAUSE).ok(),

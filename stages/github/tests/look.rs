@@ -5,7 +5,7 @@ mod common;
 
 use common::{NAME, OWNER, client, empty, long, repository};
 use github_sim::{Config, Effect, Fault, Generate, Sim, WorldConfig};
-use prmirror_github::{Class, Client, KeyDataQuery, LookAt, PROBED_AT_ONCE};
+use prmirror_github::{Class, Client, Error, KeyDataQuery, LookAt, Numbered, PROBED_AT_ONCE};
 use prmirror_proto::{KeyData, RepositoryName};
 use serde_json::json;
 
@@ -146,4 +146,44 @@ async fn fifty_repositories_are_probed_for_a_point() {
     let told = client.probe(&asked).await.unwrap();
     let there = told.iter().filter(|one| one.is_some()).count();
     assert_eq!((there, told[3].is_none()), (PROBED_AT_ONCE - 1, true));
+}
+
+#[tokio::test]
+async fn numbers_that_no_list_shows_are_told_for_a_point() {
+    let sim = empty();
+    for number in [2, 3, 5, 700] {
+        sim.add_pr(OWNER, NAME, long(number, 3)).unwrap();
+    }
+    sim.unlist_pr(OWNER, NAME, 3, true).unwrap();
+    sim.hide_pr(OWNER, NAME, 5, true).unwrap();
+    let client = client(&sim);
+    let numbers: Vec<u64> = (1..=250).collect();
+    let seen = client.numbers(&repository(), &numbers).await.unwrap();
+    assert_eq!(sim.stats().points, 1);
+    let id = |number| {
+        let truth = sim.truth_of(OWNER, NAME, number).unwrap();
+        Some(Numbered::PullRequest(truth["id"].as_str().unwrap().into()))
+    };
+    for (number, found) in numbers.iter().zip(&seen.found) {
+        let expected = match number {
+            2 | 3 => id(*number),
+            5 => None,
+            _ => Some(Numbered::Issue),
+        };
+        assert_eq!(*found, expected, "{number}");
+    }
+    let elsewhere = RepositoryName::new(OWNER, "elsewhere").unwrap();
+    let error = client.numbers(&elsewhere, &[1]).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+    // A null without an error that explains it is no answer.
+    let body = r#"{"data": {"repository": {"n7": null}}}"#.to_owned();
+    let silent = Effect::Replace {
+        status: 200,
+        headers: Default::default(),
+        body,
+    };
+    sim.faults()
+        .add(Fault::new(silent).operation("NumbersAsked"));
+    let error = client.numbers(&repository(), &[7]).await.unwrap_err();
+    assert!(matches!(error, Error::Shape(_)), "{error}");
 }

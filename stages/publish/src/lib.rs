@@ -34,7 +34,7 @@ use prmirror_proto::envelope::{DecodeError, Message as _};
 use prmirror_proto::subjects::{
     STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
 };
-use prmirror_proto::{BackfillReport, QuarantineDecision, Verification};
+use prmirror_proto::{BackfillReport, NumbersExplained, QuarantineDecision, Verification};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
@@ -123,6 +123,9 @@ pub fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
         }
         STREAM_INVENTORY if kind == Some(Verification::KIND) => {
             Record::Verification(delivery.decode()?)
+        }
+        STREAM_INVENTORY if kind == Some(NumbersExplained::KIND) => {
+            Record::Numbers(delivery.decode()?)
         }
         STREAM_INVENTORY => Record::Inventory(delivery.decode()?),
         STREAM_QUARANTINE if kind == Some(QuarantineDecision::KIND) => {

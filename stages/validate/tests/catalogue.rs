@@ -10,6 +10,7 @@ use std::path::Path;
 use common::{DELAY, accepted, answer, answered, fetched, judged, judged_with, pull_request, raw};
 use common::{UPDATED, whole, with};
 use prmirror_proto::pull_request::Completeness;
+use prmirror_proto::succession::cannot_follow;
 use prmirror_proto::{AnswerError, FetchOutcome, Source};
 use serde_json::{Value, json};
 use validate::{Follows, Judgement, Rule, judge};
@@ -50,6 +51,101 @@ fn timeline(more: &[Value]) -> Value {
         .clone();
     items.extend_from_slice(more);
     whole(json!(items))
+}
+
+/// A check that began and ended then.
+fn check_times(started: &str, completed: &str) -> Changes {
+    let check = "/statusCheckRollup/contexts/nodes/0";
+    assert!(answer().pointer(check).is_some());
+    vec![
+        (
+            "/statusCheckRollup/contexts/nodes/0/startedAt",
+            json!(started),
+        ),
+        (
+            "/statusCheckRollup/contexts/nodes/0/completedAt",
+            json!(completed),
+        ),
+    ]
+}
+
+/// Of the rule about two answers: the first, what breaks the rule when it comes second, in words, and what
+/// does not.
+fn successions() -> Vec<(Changes, Changes, &'static str, Changes)> {
+    let (before, after) = (json!("2024-10-15T19:00:01Z"), json!("2024-10-15T19:00:02Z"));
+    let merged: Changes = vec![
+        ("/state", json!("MERGED")),
+        ("/closedAt", json!(UPDATED)),
+        ("/mergedAt", json!(UPDATED)),
+    ];
+    let mut closed = merged.clone();
+    closed[0].1 = json!("CLOSED");
+    closed[2].1 = Value::Null;
+    let none = || whole(json!([]));
+    let later = |changes: &Changes| [changes.clone(), vec![("/updatedAt", after.clone())]].concat();
+    vec![
+        (
+            vec![("/updatedAt", after.clone())],
+            vec![("/updatedAt", before)],
+            "updatedAt went back from 2024-10-15T19:00:02Z to 2024-10-15T19:00:01Z",
+            vec![("/updatedAt", after.clone())],
+        ),
+        (
+            vec![],
+            vec![("/id", json!("PR_8"))],
+            "its id was PR_7 and is PR_8",
+            vec![],
+        ),
+        (
+            vec![],
+            vec![("/createdAt", json!("2024-10-13T00:00:00Z"))],
+            "createdAt was 2024-10-14T00:00:00Z and is 2024-10-13T00:00:00Z",
+            vec![("/title", json!("Another"))],
+        ),
+        (
+            merged.clone(),
+            later(&closed),
+            "it was merged at Some(2024-10-15T19:00:00Z) and is CLOSED at None",
+            later(&merged),
+        ),
+        (
+            vec![],
+            closed.clone(),
+            "it was OPEN and is CLOSED at the same updatedAt",
+            later(&closed),
+        ),
+        (
+            vec![],
+            vec![("/comments", none())],
+            "comments were 1 and are 0 at the same updatedAt",
+            later(&vec![("/comments", none())]),
+        ),
+        (
+            vec![],
+            vec![("/reviews", none())],
+            "reviews were 1 and are 0 at the same updatedAt",
+            later(&vec![("/reviews", none())]),
+        ),
+        (
+            vec![],
+            vec![("/reviewThreads", none())],
+            "reviewThreads were 1 and are 0 at the same updatedAt",
+            later(&vec![("/reviewThreads", none())]),
+        ),
+    ]
+}
+
+#[test]
+fn what_cannot_follow_is_told_from_what_can() {
+    let of = |changes: &Changes| {
+        let (valid, _) = accepted(judged_with(changes));
+        pull_request(&valid).clone()
+    };
+    for (known, broken, reason, sound) in successions() {
+        let known = of(&known);
+        assert_eq!(cannot_follow(&known, &of(&broken)).as_deref(), Some(reason));
+        assert_eq!(cannot_follow(&known, &of(&sound)), None, "{sound:?}");
+    }
 }
 
 /// Of each rule: what breaks it with the note that it leaves, and what is just right.
@@ -235,6 +331,30 @@ fn examples() -> Vec<(Rule, Changes, &'static str, Changes)> {
             vec![("/comments/nodes/0/updatedAt", json!("2024-10-15T18:00:00Z"))],
         ),
         (
+            Rule::Order,
+            vec![(
+                "/reviews/nodes/0/submittedAt",
+                json!("2024-10-14T00:00:00Z"),
+            )],
+            "validate-order",
+            vec![(
+                "/reviews/nodes/0/submittedAt",
+                answer()["reviews"]["nodes"][0]["createdAt"].clone(),
+            )],
+        ),
+        (
+            Rule::Order,
+            vec![("/reviews/nodes/0/updatedAt", json!("2024-10-14T00:00:00Z"))],
+            "validate-order",
+            vec![("/reviews/nodes/0/updatedAt", json!("2024-10-16T00:00:00Z"))],
+        ),
+        (
+            Rule::Order,
+            check_times("2024-10-15T18:00:01Z", "2024-10-15T18:00:00Z"),
+            "validate-order",
+            check_times("2024-10-15T18:00:00Z", "2024-10-15T18:00:00Z"),
+        ),
+        (
             Rule::Text,
             vec![("/title", json!("a\0b"))],
             "validate-text:nul",
@@ -272,6 +392,8 @@ fn each_rule_has_an_example_that_breaks_it_and_one_that_does_not() {
     }
     // Not in the answer about the pull request, see below.
     shown.insert(Rule::AnswerError);
+    // About two answers, see above.
+    shown.insert(Rule::Succession);
     assert_eq!(shown, BTreeSet::from(Rule::ALL));
 }
 

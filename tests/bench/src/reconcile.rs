@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Parser;
 use duckdb::Connection;
 use jiff::Timestamp;
@@ -24,10 +24,17 @@ struct Arguments {
     /// Also compares every row with what was landed, all in one run.
     #[arg(long)]
     thorough: bool,
+    /// Fails when a run takes longer than so many seconds; without it, two for each million pull requests,
+    /// and two at the least
+    #[arg(long, value_name = "SECONDS")]
+    within: Option<f64>,
     /// Keeps the database in this folder, and takes the one that is there.
     #[arg(long)]
     keep: Option<std::path::PathBuf>,
 }
+
+/// The run that compares every row.
+const EVERYTHING: &str = "everything";
 
 /// Pull requests whose rows are looked at in one turn, as in `[reconcile] rows_of`.
 const SLICE: u32 = 20_000;
@@ -135,10 +142,35 @@ fn main() -> anyhow::Result<()> {
     columns.push(("each minute", database.reconcile(later(75)?, &settings)?));
     if arguments.thorough {
         settings.thorough = true;
-        columns.push(("everything", database.reconcile(later(90)?, &settings)?));
+        columns.push((EVERYTHING, database.reconcile(later(90)?, &settings)?));
     }
     table(&columns);
+    let within = arguments
+        .within
+        .unwrap_or_else(|| goal(arguments.pull_requests));
+    // Comparing every row is for a turn of hours, and has no goal.
+    let runs = columns.iter().filter(|(name, _)| *name != EVERYTHING);
+    let runs = runs.map(|(name, run)| (*name, run.elapsed));
+    let missed = missed(runs, within);
+    ensure!(
+        missed.is_empty(),
+        "beyond {within:.1} s: {}",
+        missed.join(", ")
+    );
     Ok(())
+}
+
+/// Seconds that a run may take.
+fn goal(pull_requests: u64) -> f64 {
+    (pull_requests as f64 / 500_000.0).max(2.0)
+}
+
+/// The runs that took longer.
+fn missed<'r>(runs: impl Iterator<Item = (&'r str, Duration)>, within: f64) -> Vec<String> {
+    runs.map(|(name, took)| (name, took.as_secs_f64()))
+        .filter(|(_, seconds)| *seconds >= within)
+        .map(|(name, seconds)| format!("{name} took {seconds:.2} s"))
+        .collect()
 }
 
 fn fill(path: &Path, pull_requests: u64) -> anyhow::Result<()> {
@@ -179,4 +211,17 @@ fn table(columns: &[(&str, Reconciled)]) {
     });
     row("opened", &|run| run.opened.to_string());
     row("open", &|run| run.open_total.to_string());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longer_than_its_goal_is_named() {
+        assert_eq!([1_000, 1_000_000, 10_000_000].map(goal), [2.0, 2.0, 20.0]);
+        let runs = [("first run", 2_000), ("each 15 s", 1_999)];
+        let runs = runs.map(|(name, took)| (name, Duration::from_millis(took)));
+        assert_eq!(missed(runs.into_iter(), 2.0), ["first run took 2.00 s"]);
+    }
 }

@@ -239,6 +239,52 @@ fn pull_requests_are_hidden_and_shown_again() {
 }
 
 #[test]
+fn what_every_list_hides_is_found_by_its_number_and_lands() {
+    let sim = world();
+    sim.add_pr(OWNER, NAME, pull_request(12, "10:00:00"))
+        .unwrap();
+    sim.unlist_pr(OWNER, NAME, 5, true).unwrap();
+    let deployment = Deployment::of(&sim, QUICK);
+    let mirror = Mirror {
+        sim: &sim,
+        deployment: &deployment,
+        owner: OWNER,
+        name: NAME,
+    };
+    let mut up = deployment.up(&[]);
+    let landed =
+        "SELECT count(*) AS n FROM pull_requests WHERE number = 5 AND title LIKE 'Number 5%'";
+    eventually("it has landed", LIMIT, || {
+        deployment.count(landed).filter(|n| *n == 1)
+    });
+    assert_eq!(versions(&mirror, 5).len(), 1);
+    let explained =
+        "SELECT kind || ' ' || first_number || '-' || last_number AS row FROM explained_numbers";
+    let issues = eventually("the issues are told", LIMIT, || {
+        deployment.sql(explained).filter(|rows| !rows.is_empty())
+    });
+    assert_eq!(issues, [json!({ "row": "issue 9-11" })]);
+    let left = "SELECT count(*) AS n FROM unexplained_numbers";
+    assert_eq!(deployment.count(left), Some(0));
+
+    // What is known is not asked for again, however many sweeps there are.
+    sim.unlist_pr(OWNER, NAME, 5, false).unwrap();
+    mirror.settle(&mut up, LIMIT);
+    let asked = || sim.stats().operations["NumbersAsked"].requests;
+    let before = asked();
+    mirror.settle(&mut up, LIMIT);
+    assert_eq!(asked(), before);
+    up.terminate();
+    let status = up.wait(LIMIT);
+    deployment.ended(&up, status, LIMIT).assert_code(0);
+    let report = mirror.compare();
+    assert!(
+        report.missing.is_empty() && report.different.is_empty(),
+        "{report}"
+    );
+}
+
+#[test]
 fn another_repository_has_the_name_of_one_that_was_renamed() {
     let sim = world();
     story(&sim, &[4, 5, 6, 7, 8], |mirror, up| {

@@ -20,7 +20,7 @@ use crate::server::{self, Apps, Shared, Tokens};
 use crate::stats::{Collector, Stats};
 use crate::webhooks::{Delivery, Webhook, WebhookError, Webhooks};
 use crate::world::pull_request::complete;
-use crate::world::{Repository, RepositoryKey, Still, Store, World};
+use crate::world::{Repository, RepositoryKey, Shown, Still, Store, World};
 
 /// The token that a simulator tells its clients.
 const TOKEN: &str = "simulated-token";
@@ -378,9 +378,38 @@ impl Sim {
         number: u64,
         hidden: bool,
     ) -> Result<(), ChangeError> {
+        let shown = if hidden {
+            Shown::Never
+        } else {
+            Shown::Everywhere
+        };
+        self.show(owner, name, number, shown)
+    }
+
+    /// Leaves a pull request out of every list and total, and still gives it to who asks for its number or
+    /// id; or lists it again.
+    ///
+    /// # Errors
+    /// When there is no such pull request.
+    pub fn unlist_pr(
+        &self,
+        owner: &str,
+        name: &str,
+        number: u64,
+        unlisted: bool,
+    ) -> Result<(), ChangeError> {
+        let shown = if unlisted {
+            Shown::Unlisted
+        } else {
+            Shown::Everywhere
+        };
+        self.show(owner, name, number, shown)
+    }
+
+    fn show(&self, owner: &str, name: &str, number: u64, shown: Shown) -> Result<(), ChangeError> {
         let mut world = self.shared.world_mut();
         let repository = repository_mut(&mut world, owner, name)?;
-        if repository.store.hide(number, hidden) {
+        if repository.store.show(number, shown) {
             Ok(())
         } else {
             Err(ChangeError::NoPullRequest(number))

@@ -240,6 +240,65 @@ async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
 }
 
 #[tokio::test]
+async fn a_number_is_an_issue_a_pull_request_or_nothing() {
+    let sim = empty();
+    for number in [3, 4, 6, 8] {
+        sim.add_pr(
+            OWNER,
+            NAME,
+            json!({ "number": number, "id": format!("PR_{number}") }),
+        )
+        .unwrap();
+    }
+    sim.unlist_pr(OWNER, NAME, 4, true).unwrap();
+    sim.hide_pr(OWNER, NAME, 6, true).unwrap();
+    let one = "{ __typename ... on Issue { number } ... on PullRequest { id } }";
+    let numbers: String = [0, 3, 4, 5, 6, 9]
+        .iter()
+        .map(|number| format!("n{number}: issueOrPullRequest(number: {number}) {one}\n"))
+        .collect();
+    let query = format!(
+        "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ {numbers} \
+         pullRequests(first: 10) {{ totalCount nodes {{ number }} }} }} rateLimit {{ cost }} }}"
+    );
+    let answer = ask(&sim, &query, json!({})).await;
+    let found = &answer["data"]["repository"];
+    for nothing in ["n0", "n6", "n9"] {
+        assert_eq!(found[nothing], Value::Null);
+    }
+    assert_eq!(found["n5"], json!({ "__typename": "Issue", "number": 5 }));
+    for number in [3, 4] {
+        let pull_request = json!({ "__typename": "PullRequest", "id": format!("PR_{number}") });
+        assert_eq!(found[format!("n{number}")], pull_request);
+    }
+    // What no list shows is not counted either.
+    let listed = json!({ "totalCount": 2, "nodes": [{ "number": 3 }, { "number": 8 }] });
+    assert_eq!(found["pullRequests"], listed);
+    let errors = answer["errors"].as_array().unwrap();
+    assert_eq!(errors.len(), 3);
+    assert_eq!(
+        (
+            &errors[1]["type"],
+            &errors[1]["path"],
+            &errors[1]["message"]
+        ),
+        (
+            &json!("NOT_FOUND"),
+            &json!(["repository", "n6"]),
+            &json!("Could not resolve to an issue or pull request with the number of 6.")
+        )
+    );
+    // A list is a request; numbers are none.
+    assert_eq!(answer["data"]["rateLimit"]["cost"], 1);
+    sim.unlist_pr(OWNER, NAME, 4, false).unwrap();
+    let answer = ask(&sim, &query, json!({})).await;
+    assert_eq!(
+        answer["data"]["repository"]["pullRequests"]["totalCount"],
+        3
+    );
+}
+
+#[tokio::test]
 async fn a_renamed_repository_is_found_by_both_names() {
     let sim = empty();
     sim.rename_repository((OWNER, NAME), ("new-org", "new-name"))

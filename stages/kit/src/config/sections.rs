@@ -152,6 +152,9 @@ pub struct DetectConfig {
     /// for never.
     #[serde(deserialize_with = "duration")]
     pub refetch: Duration,
+    /// Documents an hour, of all repositories together, in which GitHub is asked what numbers are that no
+    /// list shows: a point each, and 250 numbers; 0 for never.
+    pub numbers: u32,
     /// Pull requests on a page of a backfill; GitHub allows 100.
     pub backfill_page: u32,
     /// How many change requests of a backfill may wait at once; above it the backfill pauses.
@@ -181,6 +184,7 @@ impl Default for DetectConfig {
             sweep_list: 30 * MINUTE,
             sweep_all: 360 * MINUTE,
             refetch: 1_440 * MINUTE,
+            numbers: 50,
             backfill_page: 74,
             max_pending: 2_000,
             backfill_parallel: 3,

@@ -11,8 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
 use prmirror_proto::RepositoryName;
+use prmirror_proto::state::{Parked, Stubborn};
 use prmirror_proto::subjects::{
-    BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, pull_request_key,
+    BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, parked_key, pull_request_key, stubborn_key,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -26,9 +27,10 @@ use source::{Record, Source};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Exit codes:
-  0  the mirror has it, and nothing speaks against what has landed
-  1  nothing is known of it, or something failed
-  3  something is wrong with it, or was: an open finding, something set aside, a difference")]
+  0  the mirror has it, or has seen that it is gone, and nothing speaks against what has landed
+  1  nothing is known of it, or that it is no pull request; or something failed
+  2  the command line or the configuration cannot be used
+  3  it has not landed, or something is wrong with it, or was: an open finding, something set aside, a difference")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     place: Place,
@@ -80,6 +82,8 @@ struct Explanation {
     tables: String,
     /// Why something is not told.
     notes: Vec<String>,
+    /// What the number is, if GitHub said that it is no pull request.
+    no_pull_request: Option<Record>,
     /// What GitHub's lists said of it last.
     github: Option<Record>,
     /// What has landed.
@@ -98,7 +102,9 @@ struct Explanation {
     /// The last accepted state: when it was observed, its version, and the message that led to it.
     accepted: Option<Value>,
     /// How it is fetched since whole answers failed.
-    stubborn: Option<Value>,
+    stubborn: Option<Stubborn>,
+    /// Why nothing of its repository is fetched.
+    parked: Option<Parked>,
     findings: Vec<Record>,
     finding_history: Vec<Record>,
     quarantine: Vec<Record>,
@@ -196,6 +202,14 @@ async fn tables(
              FROM quarantine WHERE {which} ORDER BY sequence DESC LIMIT 20"
         ))
         .await?;
+    let numbers = source
+        .rows_if_any(&format!(
+            "SELECT kind, observed_at FROM explained_numbers \
+             WHERE repository = '{repository}' AND {number} BETWEEN first_number AND last_number \
+             ORDER BY observed_at DESC LIMIT 1"
+        ))
+        .await;
+    told.no_pull_request = numbers.into_iter().next();
     told.verifications = source
         .rows_if_any(&format!(
             "SELECT * FROM verifications WHERE {which} ORDER BY observed_at DESC LIMIT 3"
@@ -280,8 +294,11 @@ async fn streams(
             .filter_map(|name| Some(((*name).to_owned(), entry.value.get(name)?.clone())));
         Value::Object(found.collect())
     });
-    let stubborn = bus.kv(BUCKET_STUBBORN).await?.get::<Value>(&key).await?;
+    let failed = bus.kv(BUCKET_STUBBORN).await?;
+    let stubborn = failed.get(&stubborn_key(repository, *number)).await?;
     told.stubborn = stubborn.map(|entry| entry.value);
+    let parked = failed.get(&parked_key(repository)).await?;
+    told.parked = parked.map(|entry| entry.value);
     Ok(())
 }
 
@@ -301,7 +318,32 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
             text("next_attempt_at")
         ));
     }
-    if next.is_empty() && told.pending.is_empty() {
+    for aside in told.quarantine.iter().filter(|aside| is_open(aside)) {
+        let sequence = aside.get("sequence").map_or_else(String::new, print::value);
+        next.push(format!(
+            "what was set aside waits for a person: prmirror quarantine release {sequence}, or drop {sequence}"
+        ));
+    }
+    if let Some(parked) = &told.parked {
+        next.push(format!(
+            "nothing of its repository is fetched before {:.0}: {}, {}",
+            parked.until, parked.code, parked.reason
+        ));
+    }
+    if let Some(at) = told.stubborn.as_ref().and_then(|one| one.next_attempt) {
+        next.push(format!(
+            "it is fetched again, in small pages, not before {at:.0}; sooner when something new is seen of it"
+        ));
+    }
+    if told.is_unknown() {
+        next.push(match &told.no_pull_request {
+            Some(_) => "nothing: GitHub said that it is no pull request".to_owned(),
+            None => format!(
+                "nothing: if there is such a pull request, `prmirror refresh {}#{}` fetches it",
+                told.repository, told.number
+            ),
+        });
+    } else if next.is_empty() && told.pending.is_empty() {
         let seen = told.github.as_ref().and_then(|github| {
             let at = github.get("observed_at")?.as_str()?;
             at.parse::<Timestamp>().ok()
@@ -322,7 +364,20 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
     told.next = next;
 }
 
+fn is_open(aside: &Record) -> bool {
+    aside.get("is_open") == Some(&Value::Bool(true))
+}
+
 impl Explanation {
+    /// Whether nothing here has ever heard of it.
+    fn is_unknown(&self) -> bool {
+        self.github.is_none()
+            && self.landed.is_none()
+            && self.requests.unwrap_or(0) == 0
+            && self.pending.is_empty()
+            && self.quarantine.is_empty()
+    }
+
     fn open_findings(&self) -> impl Iterator<Item = &Record> {
         let closed =
             |finding: &&Record| finding.get("status").and_then(Value::as_str) == Some("closed");
@@ -335,12 +390,11 @@ impl Explanation {
     }
 
     fn code(&self) -> u8 {
-        let open = |record: &Record| record.get("is_open") == Some(&Value::Bool(true));
-        if self.github.is_none() && self.landed.is_none() && self.requests.unwrap_or(0) == 0 {
+        if self.is_unknown() {
             EXIT_FAILURE
         } else if self.landed.is_none()
             || self.open_findings().next().is_some()
-            || self.quarantine.iter().any(open)
+            || self.quarantine.iter().any(is_open)
             || self.differs()
         {
             EXIT_GAPS
@@ -354,6 +408,29 @@ impl Explanation {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_nothing_of_a_repository_is_fetched_is_told() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let row = |value: Value| value.as_object().cloned();
+        let mut told = Explanation {
+            landed: row(serde_json::json!({ "number": 7 })),
+            parked: Some(Parked {
+                since: at("2026-01-01T00:00:00Z"),
+                times: 1,
+                code: "github-forbidden".to_owned(),
+                reason: "no".to_owned(),
+                until: at("2026-01-01T00:01:00Z"),
+            }),
+            ..Explanation::default()
+        };
+        next(&mut told, &Pipeline::default(), at("2026-01-01T00:00:30Z"));
+        let expected = "nothing of its repository is fetched before 2026-01-01T00:01:00Z: github-forbidden, no";
+        assert_eq!(told.next, [expected]);
+        // What has landed may be right nevertheless.
+        assert_eq!(told.code(), EXIT_COMPLETE);
+        assert!(print::text(&told).contains(expected));
+    }
 
     #[test]
     fn pull_requests_are_named_as_people_name_them() {

@@ -65,6 +65,15 @@ fn write(f: &mut String, told: &Explanation) -> std::fmt::Result {
         }
         None => writeln!(f, "\nGitHub    no poll, sweep or backfill has listed it")?,
     }
+    if let Some(told) = &told.no_pull_request {
+        let kind = match of(told, "kind").as_str() {
+            "issue" => "it is an issue".to_owned(),
+            "gone" => "nothing has this number: it was deleted, or never given".to_owned(),
+            other => format!("it is no pull request: {other}"),
+        };
+        let at = of(told, "observed_at");
+        writeln!(f, "          asked for the number at {at}: {kind}")?;
+    }
     landed(f, told)?;
     if !told.versions.is_empty() {
         writeln!(f, "\nVersions, newest first")?;
@@ -193,8 +202,15 @@ fn problems(f: &mut String, told: &Explanation) -> std::fmt::Result {
     if let Some(stubborn) = &told.stubborn {
         writeln!(
             f,
-            "\nStubborn: whole answers failed, so it is fetched in pieces\n  {stubborn}"
+            "\nStubborn  whole answers failed {} times in a row since {:.0}",
+            stubborn.attempts, stubborn.since
         )?;
+        let (code, error) = (&stubborn.code, &stubborn.last_error);
+        writeln!(f, "  the last failure: {code}, {error}")?;
+        match stubborn.header_at {
+            Some(at) => writeln!(f, "  its header landed without its lists at {at:.0}")?,
+            None => writeln!(f, "  nothing of it has landed meanwhile")?,
+        }
     }
     if !told.findings.is_empty() {
         writeln!(f, "\nFindings")?;

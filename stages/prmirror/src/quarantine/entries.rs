@@ -51,12 +51,21 @@ pub(super) struct Entry {
     pub(super) decisions: Vec<QuarantineDecision>,
 }
 
-/// Everything in the quarantine, oldest first. What cannot be read is left out and counted on the
-/// error output.
-pub(super) async fn all(bus: &Bus) -> anyhow::Result<Vec<Entry>> {
+/// What is in the quarantine.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Quarantine {
+    /// What is kept, oldest first.
+    pub(super) entries: Vec<Entry>,
+    /// What the stream's limits have removed. The tables still tell what it was.
+    pub(super) removed: Vec<u64>,
+}
+
+/// Everything in the quarantine. What cannot be read is left out and counted on the error output.
+pub(super) async fn all(bus: &Bus) -> anyhow::Result<Quarantine> {
     let messages = bus
         .all_on(STREAM_QUARANTINE, vec!["pr.quarantine.>".to_owned()], false)
         .await?;
+    let first = bus.stream_state(STREAM_QUARANTINE).await?.first_sequence;
     let mut decisions: BTreeMap<u64, Vec<QuarantineDecision>> = BTreeMap::new();
     let mut set_aside = Vec::new();
     for message in messages {
@@ -95,7 +104,13 @@ pub(super) async fn all(bus: &Bus) -> anyhow::Result<Vec<Entry>> {
             decisions,
         }
     });
-    Ok(entries.collect())
+    let removed = landed
+        .keys()
+        .filter(|sequence| (1..first).contains(*sequence));
+    Ok(Quarantine {
+        entries: entries.collect(),
+        removed: removed.copied().collect(),
+    })
 }
 
 /// Whether each one that has landed is open by the tables' account; nothing while they cannot be

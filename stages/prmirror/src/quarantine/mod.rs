@@ -13,7 +13,7 @@ use prmirror_proto::{Decision, QuarantineDecision, RepositoryName};
 
 use crate::arguments::{EXIT_COMPLETE, EXIT_FAILURE, EXIT_GAPS, Place, Unusable};
 use crate::ask::connect;
-use entries::{Entry, State};
+use entries::{Entry, Quarantine, State};
 
 /// What `quarantine` does.
 #[derive(Debug, Subcommand)]
@@ -89,7 +89,10 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> anyhow::Result<u8>
             json,
         } => {
             let bus = connect(&place).await?;
-            let mut entries = entries::all(&bus).await?;
+            let Quarantine {
+                mut entries,
+                removed,
+            } = entries::all(&bus).await?;
             let total = entries.len();
             entries.retain(|entry| {
                 let message = &entry.message;
@@ -102,7 +105,12 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> anyhow::Result<u8>
                 let list: Vec<_> = entries.iter().map(Entry::json).collect();
                 println!("{}", serde_json::to_string_pretty(&list)?);
             } else {
-                print::out(&print::list(&entries, total, &kept(&place.running()?)))?;
+                print::out(&print::list(
+                    &entries,
+                    total,
+                    &removed,
+                    &kept(&place.running()?),
+                ))?;
             }
             Ok(EXIT_COMPLETE)
         }
@@ -139,15 +147,33 @@ pub(crate) async fn quarantine(command: QuarantineCommand) -> anyhow::Result<u8>
 /// How long things stay in the quarantine, in words.
 fn kept(pipeline: &Pipeline) -> String {
     let limits = pipeline.streams.limits(STREAM_QUARANTINE);
-    if limits.max_age.is_zero() {
-        return "it is kept without end".to_owned();
+    let age = if limits.max_age.is_zero() {
+        "it is kept without end".to_owned()
+    } else {
+        let hours = limits.max_age.as_secs_f64() / 3_600.0;
+        let (many, unit) = if hours < 48.0 {
+            (hours, "hours")
+        } else {
+            (hours / 24.0, "days")
+        };
+        format!("it is kept for {many:.0} {unit} (streams.PR_QUARANTINE.max_age)")
+    };
+    if limits.max_bytes == 0 {
+        return age;
     }
-    let days = limits.max_age.as_secs_f64() / 86_400.0;
-    format!("it is kept for {days:.0} days (streams.PR_QUARANTINE.max_age)")
+    format!(
+        "{age}, the newest {} bytes of it (streams.PR_QUARANTINE.max_bytes)",
+        limits.max_bytes
+    )
 }
 
 async fn one(bus: &Bus, sequence: u64) -> anyhow::Result<Entry> {
-    let entries = entries::all(bus).await?;
+    let Quarantine { entries, removed } = entries::all(bus).await?;
+    anyhow::ensure!(
+        !removed.contains(&sequence),
+        "{sequence} is no longer kept (streams.PR_QUARANTINE): `prmirror sql \"SELECT * FROM quarantine WHERE \
+         sequence = {sequence}\"` tells what it was"
+    );
     let found = entries.into_iter().find(|e| e.sequence == sequence);
     found.with_context(|| {
         format!(
@@ -160,7 +186,7 @@ async fn one(bus: &Bus, sequence: u64) -> anyhow::Result<Entry> {
 /// Decides about messages one after the other; what fails does not keep the others.
 async fn decide(chosen: &Chosen, decision: Decision, reason: Option<String>) -> anyhow::Result<u8> {
     let bus = connect(&chosen.place).await?;
-    let entries = entries::all(&bus).await?;
+    let entries = entries::all(&bus).await?.entries;
     let mut code = EXIT_COMPLETE;
     for sequence in &chosen.sequences {
         let Some(entry) = entries.iter().find(|entry| entry.sequence == *sequence) else {
@@ -234,4 +260,29 @@ async fn decide_one(
         .await
         .context("the decision cannot be noted")?;
     Ok(said)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_told_as_it_is_configured() {
+        let kept = |toml: &str| {
+            let pipeline = Pipeline::parse(&format!("[streams.PR_QUARANTINE]\n{toml}"), "a test");
+            super::kept(&pipeline.unwrap())
+        };
+        let age = "it is kept for 90 days (streams.PR_QUARANTINE.max_age)";
+        assert_eq!(kept(""), age);
+        assert_eq!(
+            kept("max_age = \"12h\""),
+            "it is kept for 12 hours (streams.PR_QUARANTINE.max_age)"
+        );
+        assert_eq!(
+            kept("max_bytes = \"64KiB\""),
+            format!("{age}, the newest 65536 bytes of it (streams.PR_QUARANTINE.max_bytes)")
+        );
+        assert_eq!(kept("max_age = \"0s\""), "it is kept without end");
+    }
 }

@@ -31,7 +31,7 @@ fn short(text: &str, most: usize) -> String {
 }
 
 /// The list.
-pub(super) fn list(entries: &[Entry], total: usize, kept: &str) -> String {
+pub(super) fn list(entries: &[Entry], total: usize, removed: &[u64], kept: &str) -> String {
     let mut text = String::new();
     for entry in entries {
         let message = &entry.message;
@@ -54,6 +54,13 @@ pub(super) fn list(entries: &[Entry], total: usize, kept: &str) -> String {
         _ => format!(" ({hidden} more with --all, or other filters)"),
     };
     let _ = writeln!(text, "{shown} in the quarantine{hidden}; {kept}");
+    if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
+        let _ = writeln!(
+            text,
+            "{} older ones, {first} to {last}, are no longer kept; what they were: prmirror sql \"FROM quarantine\"",
+            removed.len()
+        );
+    }
     if shown > 0 {
         text.push_str(
             "look at one: prmirror quarantine show SEQ; then `release SEQ`, or `drop SEQ --reason TEXT`\n",

@@ -58,10 +58,14 @@ impl Progress {
     }
 
     fn line(&self) -> String {
+        self.line_after(self.stretch().begun.elapsed())
+    }
+
+    fn line_after(&self, elapsed: Duration) -> String {
         let stretch = self.stretch();
         let reached = self.reached.load(Ordering::Relaxed);
         let done = (reached + 1).saturating_sub(stretch.first).min(stretch.len);
-        let seconds = stretch.begun.elapsed().as_secs_f64();
+        let seconds = elapsed.as_secs_f64();
         let rate = done as f64 / seconds.max(0.001);
         let left = (stretch.len - done) as f64;
         let eta = if done > 0 && left > 0.0 {
@@ -96,10 +100,12 @@ impl Progress {
         }
     }
 
-    /// Ends the line.
+    /// Ends the line, with what it has come to.
     pub(crate) fn finish(&self) {
         if self.drawn.swap(false, Ordering::Relaxed) {
             eprintln!();
+        } else {
+            eprintln!("{}", self.line());
         }
     }
 }
@@ -110,5 +116,44 @@ fn stretch(span: &Span) -> Stretch {
         begun: Instant::now(),
         first: span.first,
         len: span.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_how_far_how_fast_and_how_long() {
+        let progress = Progress {
+            terminal: false,
+            drawn: AtomicBool::new(false),
+            stretch: Mutex::new(Stretch {
+                stream: "PR_FETCHED".to_owned(),
+                begun: Instant::now(),
+                first: 101,
+                len: 1_000,
+            }),
+            reached: AtomicU64::new(0),
+            landed: AtomicU64::new(0),
+        };
+        let after = |seconds| progress.line_after(Duration::from_secs(seconds));
+        assert_eq!(
+            after(1),
+            "PR_FETCHED: 0 of 1000 messages · 0 a second · 0 landed"
+        );
+        progress.reached(350);
+        progress.landed(240);
+        // What is told late does not go back.
+        progress.reached(340);
+        assert_eq!(
+            after(5),
+            "PR_FETCHED: 250 of 1000 messages · 50 a second · 240 landed · about 15 s to go"
+        );
+        progress.reached(1_100);
+        assert_eq!(
+            after(10),
+            "PR_FETCHED: 1000 of 1000 messages · 100 a second · 240 landed"
+        );
     }
 }

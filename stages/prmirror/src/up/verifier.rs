@@ -36,6 +36,16 @@ pub(crate) struct Verifier<'a> {
     running: Option<(Child, Option<ChildStdin>)>,
 }
 
+/// How much one looks at, and what it may cost.
+fn within(settings: &VerifyConfig) -> [String; 4] {
+    [
+        "--sample".to_owned(),
+        settings.sample.to_string(),
+        "--share".to_owned(),
+        settings.share.to_string(),
+    ]
+}
+
 impl<'a> Verifier<'a> {
     /// Begins when as long as the deployment says has gone by since the last one, or since now if there
     /// was none: what has just been fetched is the least in need of it.
@@ -88,8 +98,7 @@ impl<'a> Verifier<'a> {
             command.arg("--config").arg(config);
         }
         let mut child = command
-            .args(["--sample", &self.settings.sample.to_string()])
-            .args(["--share", &self.settings.share.to_string()])
+            .args(within(&self.settings))
             .envs(&self.environment)
             .stdin(Stdio::piped())
             .stdout(open()?)
@@ -158,5 +167,26 @@ impl<'a> Verifier<'a> {
             }
             let _ = self.folder.note_pid(NAME, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_to_its_share_of_the_hour() {
+        let settings = VerifyConfig {
+            sample: 25,
+            share: 0.05,
+            ..VerifyConfig::default()
+        };
+        assert_eq!(within(&settings), ["--sample", "25", "--share", "0.05"]);
+        // Without a word in the configuration it is a tenth at the most.
+        let settings = VerifyConfig::default();
+        assert!(
+            settings.share > 0.0 && settings.share <= 0.1,
+            "{settings:?}"
+        );
     }
 }

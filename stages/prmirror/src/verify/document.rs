@@ -240,19 +240,46 @@ pub(super) fn thread(id: &str, after: &str, first: u32) -> String {
     )
 }
 
-/// A page of the numbers of all pull requests, oldest first.
-pub(super) fn numbers(repository: &RepositoryName, open: bool, after: Option<&str>) -> String {
-    let states = if open { ", states: [OPEN]" } else { "" };
+/// A page of the numbers of the open pull requests, oldest first.
+pub(super) fn numbers(repository: &RepositoryName, after: Option<&str>) -> String {
     let after = after.map_or_else(String::new, |after| {
         format!(", after: {}", Value::from(after))
     });
     format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: {PAGE}{after}\
-         {states}, orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount \
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: {PAGE}{after}, \
+         states: [OPEN], orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount \
          pageInfo {{ hasNextPage endCursor }} nodes {{ number }} }} }} {PRICE} }}",
         Value::from(repository.owner.as_str()),
         Value::from(repository.name.as_str()),
     )
+}
+
+/// The newest pull request, and how many there are.
+pub(super) fn newest(repository: &RepositoryName) -> String {
+    format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: 1, \
+         orderBy: {{field: CREATED_AT, direction: DESC}}) {{ totalCount nodes {{ number }} }} }} {PRICE} }}",
+        Value::from(repository.owner.as_str()),
+        Value::from(repository.name.as_str()),
+    )
+}
+
+/// What these numbers are: each under `n` and itself.
+pub(super) fn kinds(repository: &RepositoryName, numbers: &[u64]) -> String {
+    let mut text = format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{",
+        Value::from(repository.owner.as_str()),
+        Value::from(repository.name.as_str()),
+    );
+    for number in numbers {
+        // Writing to a text never fails.
+        let _ = write!(
+            text,
+            " n{number}: issueOrPullRequest(number: {number}) {{ __typename }}"
+        );
+    }
+    let _ = write!(text, " }} {PRICE} }}");
+    text
 }
 
 #[cfg(test)]
@@ -289,7 +316,9 @@ mod tests {
             whole(),
             pull_request(&repository, 7, false, &[(CONTEXTS, Some("x\"".into()))], 5),
             thread("PRRT_1", "c", 10),
-            numbers(&repository, true, Some("c")),
+            numbers(&repository, Some("c")),
+            newest(&repository),
+            kinds(&repository, &[1, 2, 30]),
         ] {
             assert_eq!(text.matches('{').count(), text.matches('}').count());
             assert_eq!(text.matches('(').count(), text.matches(')').count());

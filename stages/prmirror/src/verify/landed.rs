@@ -38,6 +38,20 @@ fn condition(repository: &RepositoryName, numbers: &[u64]) -> String {
     )
 }
 
+/// The numbers of the pull requests of a repository that are known here and meant.
+fn known(repository: &RepositoryName, meant: &str) -> String {
+    format!(
+        "SELECT DISTINCT number FROM (
+            SELECT repository, number, state FROM inventory
+            UNION ALL
+            SELECT landed.repository, landed.number, contents.state
+            FROM pull_request_observations AS landed
+            LEFT JOIN pull_request_contents AS contents USING (repository, number)
+            WHERE landed.gone_at IS NULL
+        ) WHERE repository = '{repository}' AND {meant}"
+    )
+}
+
 impl<'b> Tables<'b> {
     pub(super) const fn new(bus: &'b Bus) -> Self {
         Self { bus }
@@ -71,51 +85,46 @@ impl<'b> Tables<'b> {
     /// The pull requests that are known here: listed once, or landed and not gone.
     pub(super) async fn known(
         &self,
-        repositories: &[RepositoryName],
+        repository: &RepositoryName,
         open: bool,
-        salt: &str,
-        limit: Option<u64>,
-    ) -> anyhow::Result<(u64, Vec<(RepositoryName, u64)>)> {
-        let names: Vec<String> = repositories.iter().map(|r| format!("'{r}'")).collect();
-        let open = if open { "AND state = 'OPEN'" } else { "" };
-        let known = format!(
-            "SELECT DISTINCT repository, number FROM (
-                SELECT repository, number, state FROM inventory
-                UNION ALL
-                SELECT landed.repository, landed.number, contents.state
-                FROM pull_request_observations AS landed
-                LEFT JOIN pull_request_contents AS contents USING (repository, number)
-                WHERE landed.gone_at IS NULL
-            ) WHERE repository IN ({}) {open}",
-            names.join(", ")
-        );
-        let counted = self
-            .sql(format!("SELECT count(*) FROM ({known})"), 1)
-            .await?;
-        let count = counted.rows.first().and_then(|row| row.first()?.as_u64());
-        let count = count.unwrap_or(0);
-        let limit = limit.unwrap_or(count).min(count);
-        let mut chosen = BTreeSet::new();
-        // Which ones is chance, and another one in every run.
-        let order = format!("hash(repository, number, '{salt}')");
-        let mut offset = 0;
-        while (chosen.len() as u64) < limit {
-            let rows = (limit as usize - chosen.len()).min(ROWS);
+    ) -> anyhow::Result<BTreeSet<u64>> {
+        let known = known(repository, if open { "state = 'OPEN'" } else { "true" });
+        let mut numbers = BTreeSet::new();
+        let mut last = 0;
+        loop {
             let sql = format!(
-                "SELECT repository, number FROM ({known}) ORDER BY {order}, repository, number \
-                 LIMIT {rows} OFFSET {offset}"
+                "SELECT number FROM ({known}) WHERE number > {last} ORDER BY number LIMIT {ROWS}"
             );
-            let answer = self.sql(sql, rows).await?;
-            if answer.rows.is_empty() {
-                break;
+            let answer = self.sql(sql, ROWS).await?;
+            let told = answer.rows.iter().filter_map(|row| row.first()?.as_u64());
+            numbers.extend(told);
+            match numbers.last() {
+                Some(newest) if *newest > last => last = *newest,
+                Some(_) | None => return Ok(numbers),
             }
-            offset += answer.rows.len();
-            chosen.extend(answer.rows.iter().filter_map(|row| {
-                let repository = row.first()?.as_str()?.parse().ok()?;
-                Some((repository, row.get(1)?.as_u64()?))
-            }));
         }
-        Ok((count, chosen.into_iter().collect()))
+    }
+
+    /// The highest number that is known here, and how many pull requests are.
+    pub(super) async fn newest(&self, repository: &RepositoryName) -> anyhow::Result<(u64, u64)> {
+        let known = known(repository, "true");
+        let sql = format!("SELECT coalesce(max(number), 0), count(*) FROM ({known})");
+        let answer = self.sql(sql, 1).await?;
+        let row = answer.rows.first();
+        let value = |at: usize| row.and_then(|row| row.get(at)?.as_u64()).unwrap_or(0);
+        Ok((value(0), value(1)))
+    }
+
+    /// Which of these are known here.
+    pub(super) async fn known_among(
+        &self,
+        repository: &RepositoryName,
+        numbers: &[u64],
+    ) -> anyhow::Result<BTreeSet<u64>> {
+        let condition = condition(repository, numbers);
+        let answer = self.sql(known(repository, &condition), ROWS).await?;
+        let told = answer.rows.iter().filter_map(|row| row.first()?.as_u64());
+        Ok(told.collect())
     }
 
     /// Every row of a table.

@@ -1,11 +1,13 @@
 //! `verify`: reads GitHub again, on a path of its own, and compares every field with the tables.
 
+mod chance;
+mod choose;
 mod document;
 mod landed;
 mod read;
 mod tally;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -47,8 +49,11 @@ Never compared, because GitHub computes it when it is asked: mergeable, merge_st
 potential_merge_commit_oid. Nor what is the mirror's own: version, source, lane, request, and the times \
 of noticing, observing and landing.
 
+A sample is drawn from the numbers that GitHub has given, not from what has landed: a pull request that the \
+mirror has never heard of has the same chance as every other.
+
 It uses the budget of bulk work: github.floor is left to others. A pull request costs a point, and each \
-hundred of a list's items beyond the first another one.";
+hundred of a list's items beyond the first another one; so do 250 numbers of which it is asked what they are.";
 
 const AFTER: &str = "\
 Exit codes:
@@ -69,7 +74,7 @@ pub(crate) struct VerifyArgs {
     /// So many pull requests, chosen by chance; without it, verify.sample of them
     #[arg(long, value_name = "N", conflicts_with = "all")]
     sample: Option<u64>,
-    /// Every pull request that GitHub lists or that has landed
+    /// Every pull request that GitHub has a number for or that has landed
     #[arg(long)]
     all: bool,
     /// Only open ones
@@ -244,37 +249,6 @@ impl Run {
             self.look_again(due).await?;
         }
         Ok(())
-    }
-
-    /// Which pull requests are looked at, by repository.
-    async fn choose(
-        &mut self,
-        repositories: &[RepositoryName],
-        open: bool,
-        sample: Option<u64>,
-    ) -> Result<BTreeMap<RepositoryName, Vec<u64>>, RunError> {
-        let tables = Tables::new(&self.bus);
-        let salt = self.tally.run.clone();
-        let (count, known) = tables.known(repositories, open, &salt, sample).await?;
-        let mut chosen: BTreeMap<RepositoryName, BTreeSet<u64>> = BTreeMap::new();
-        for (repository, number) in known {
-            chosen.entry(repository).or_default().insert(number);
-        }
-        self.tally.population = count;
-        if sample.is_none() {
-            // What nothing here knows of is only found by asking GitHub for the list as well.
-            for repository in repositories {
-                let listed = self.reader.numbers(repository, open).await;
-                let listed = listed.map_err(ended)?;
-                chosen.entry(repository.clone()).or_default().extend(listed);
-            }
-            self.tally.population = chosen.values().map(|numbers| numbers.len() as u64).sum();
-        }
-        self.tally.chosen = chosen.values().map(|numbers| numbers.len() as u64).sum();
-        let chosen = chosen.into_iter();
-        Ok(chosen
-            .map(|(name, numbers)| (name, numbers.into_iter().collect()))
-            .collect())
     }
 
     /// Looks at some pull requests for the first time.

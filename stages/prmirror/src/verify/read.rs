@@ -108,16 +108,15 @@ impl Reader {
         Err(ReadError::Moving)
     }
 
-    /// The numbers of all pull requests, as GitHub lists them.
+    /// The numbers of the open pull requests, as GitHub lists them.
     pub(super) async fn numbers(
         &mut self,
         repository: &RepositoryName,
-        open: bool,
     ) -> Result<Vec<u64>, ReadError> {
         let mut numbers = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            let document = document::numbers(repository, open, after.as_deref());
+            let document = document::numbers(repository, after.as_deref());
             let (_, data) = self.ask_whole(repository, &document).await?;
             let Some(list) = data.pointer("/repository/pullRequests") else {
                 return Err(no_repository(repository));
@@ -130,6 +129,55 @@ impl Reader {
                 None => return Ok(numbers),
             }
         }
+    }
+
+    /// The highest number that a pull request was given, and how many pull requests there are.
+    pub(super) async fn newest(
+        &mut self,
+        repository: &RepositoryName,
+    ) -> Result<(u64, u64), ReadError> {
+        let document = document::newest(repository);
+        let (_, data) = self.ask_whole(repository, &document).await?;
+        let Some(list) = data.pointer("/repository/pullRequests") else {
+            return Err(no_repository(repository));
+        };
+        let newest = list.pointer("/nodes/0/number").and_then(Value::as_u64);
+        let total = list.get("totalCount").and_then(Value::as_u64);
+        Ok((newest.unwrap_or(0), total.unwrap_or(0)))
+    }
+
+    /// Which of these numbers are pull requests.
+    pub(super) async fn pull_requests_among(
+        &mut self,
+        repository: &RepositoryName,
+        numbers: &[u64],
+    ) -> Result<Vec<u64>, ReadError> {
+        let mut found = Vec::new();
+        let mut parts: Vec<&[u64]> = vec![numbers];
+        while let Some(part) = parts.pop() {
+            let document = document::kinds(repository, part);
+            let data = match self.ask(repository, &document).await {
+                Ok((_, data)) => data,
+                Err(AskError::Split(_)) if part.len() > 1 => {
+                    let (head, tail) = part.split_at(part.len() / 2);
+                    parts.extend([head, tail]);
+                    continue;
+                }
+                Err(AskError::Split(error)) => {
+                    return Err(ReadError::Unreadable(error.to_string()));
+                }
+                Err(AskError::Other(error)) => return Err(error),
+            };
+            let Some(told) = data.get("repository").filter(|told| told.is_object()) else {
+                return Err(no_repository(repository));
+            };
+            found.extend(part.iter().copied().filter(|number| {
+                let kind = told.get(format!("n{number}"));
+                let kind = kind.and_then(|kind| kind.get("__typename"));
+                kind.is_some_and(|kind| kind == "PullRequest")
+            }));
+        }
+        Ok(found)
     }
 
     /// None when it changed meanwhile.
@@ -304,8 +352,7 @@ impl Reader {
         let Some(share) = self.share else {
             return Ok(());
         };
-        let a_second = share * self.limit as f64 / 3_600.0;
-        let due = Duration::try_from_secs_f64(self.points as f64 / a_second).unwrap_or_default();
+        let due = earned(self.points, share, self.limit);
         let pause = (self.began + due).saturating_duration_since(Instant::now());
         self.sleep(pause).await
     }
@@ -322,6 +369,12 @@ impl Reader {
             () = tokio::time::sleep(pause) => Ok(()),
         }
     }
+}
+
+/// How long it takes until a share of so many points an hour has come to these points.
+fn earned(points: u64, share: f64, an_hour: u64) -> Duration {
+    let a_second = share * an_hour as f64 / 3_600.0;
+    Duration::try_from_secs_f64(points as f64 / a_second).unwrap_or_default()
 }
 
 /// The data of an answer that has no other errors than that something is not there.
@@ -402,6 +455,18 @@ fn join(object: &mut Value, page: &Value, name: &'static str) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_share_of_the_hour_is_earned_point_by_point() {
+        let seconds = |points, share, an_hour| earned(points, share, an_hour).as_secs_f64();
+        let is = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-6, "{found}");
+        is(seconds(0, 0.1, 5_000), 0.0);
+        is(seconds(1, 0.1, 5_000), 7.2);
+        is(seconds(500, 0.1, 5_000), 3_600.0);
+        is(seconds(12_500, 1.0, 12_500), 3_600.0);
+        // An hour without points ends nothing.
+        assert_eq!(earned(1, 0.1, 0), Duration::ZERO);
+    }
 
     #[test]
     fn pages_become_one_list() {

@@ -240,25 +240,45 @@ fn state_of(context: &CiContext) -> &str {
 }
 
 fn order(pr: &PullRequest) -> Option<Doubt> {
-    let ended = [("closedAt", pr.closed_at), ("mergedAt", pr.merged_at)];
-    let before_opened = ended.into_iter().find_map(|(name, at)| {
-        let at = at.filter(|at| *at < pr.created_at)?;
-        Some(format!("{name} {at} is before createdAt {}", pr.created_at))
-    });
-    let threads = pr.review_threads.nodes.iter();
-    let comments = threads.flat_map(|thread| &thread.comments.nodes);
-    let mut comments = pr.comments.nodes.iter().chain(comments);
-    let edited_before = |written: Option<Timestamp>, edited: Option<Timestamp>| {
-        written.zip(edited).is_some_and(|(w, e)| e < w)
+    let is_before = |first: Option<Timestamp>, second: Option<Timestamp>| {
+        first
+            .zip(second)
+            .is_some_and(|(first, second)| second < first)
     };
-    before_opened
-        .or_else(|| {
-            let odd = comments.find(|c| edited_before(c.created_at, c.updated_at))?;
-            Some(format!(
-                "comment {} was edited before it was written",
-                odd.id
-            ))
+    let ended = [("closedAt", pr.closed_at), ("mergedAt", pr.merged_at)];
+    let before_opened = || {
+        ended.into_iter().find_map(|(name, at)| {
+            let at = at.filter(|at| *at < pr.created_at)?;
+            Some(format!("{name} {at} is before createdAt {}", pr.created_at))
         })
+    };
+    let comment = || {
+        let threads = pr.review_threads.nodes.iter();
+        let inline = threads.flat_map(|thread| &thread.comments.nodes);
+        let mut comments = pr.comments.nodes.iter().chain(inline);
+        let odd = comments.find(|c| is_before(c.created_at, c.updated_at))?;
+        let id = &odd.id;
+        Some(format!("comment {id} was edited before it was written"))
+    };
+    let review = || {
+        pr.reviews.nodes.iter().find_map(|review| {
+            let id = &review.id;
+            if is_before(review.created_at, review.submitted_at) {
+                return Some(format!("review {id} was handed in before it was begun"));
+            }
+            is_before(review.created_at, review.updated_at)
+                .then(|| format!("review {id} was edited before it was begun"))
+        })
+    };
+    let check = || {
+        let mut checks = pr.checks.iter().flat_map(|checks| &checks.contexts.nodes);
+        let odd = checks.find(|check| is_before(check.started_at, check.completed_at))?;
+        Some(format!("{} {} ended before it began", odd.name, odd.id))
+    };
+    before_opened()
+        .or_else(comment)
+        .or_else(review)
+        .or_else(check)
         .map(|reason| Doubt::new(Rule::Order, reason))
 }
 

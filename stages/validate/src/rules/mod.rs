@@ -6,6 +6,7 @@ mod refuse;
 mod tidy;
 
 use prmirror_proto::Severity;
+use prmirror_proto::succession::CODE_SUCCESSION;
 
 pub use doubts::doubts;
 pub(crate) use doubts::{COMMITS_LISTED, FILES_LISTED};
@@ -49,10 +50,14 @@ pub enum Rule {
     Timeline,
     /// The checks are not as many, by state, as GitHub counts.
     Checks,
-    /// Times that no clock gives: closed before it was opened, edited before it was written.
+    /// Times that no clock gives: closed before it was opened, edited before it was written, ended before
+    /// it began.
     Order,
     /// A text that GitHub should not have: NUL bytes, halves of characters, beyond the limit.
     Text,
+    /// It cannot follow upon the answer before. Which that is only diff-integrity knows, which applies
+    /// this rule: [`prmirror_proto::succession::cannot_follow`].
+    Succession,
     /// The repository answers under another name.
     Renamed,
     /// Errors came with the answer.
@@ -85,7 +90,7 @@ pub struct Entry {
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Shape,
         Self::Identity,
         Self::Required,
@@ -105,6 +110,7 @@ impl Rule {
         Self::Checks,
         Self::Order,
         Self::Text,
+        Self::Succession,
         Self::Renamed,
         Self::AnswerError,
     ];
@@ -133,8 +139,9 @@ impl Rule {
             Self::Labels =>      ("validate-labels",       Warning,  Recheck, "labels, timelineItems"),
             Self::Timeline =>    ("validate-timeline",     Warning,  Recheck, "state, isDraft, timelineItems"),
             Self::Checks =>      ("validate-checks",       Warning,  Recheck, "statusCheckRollup"),
-            Self::Order =>       ("validate-order",        Info,     Note,    "createdAt, closedAt, mergedAt, comments"),
+            Self::Order =>       ("validate-order",        Info,     Note,    "createdAt, closedAt, mergedAt, comments, reviews, statusCheckRollup"),
             Self::Text =>        ("validate-text",         Info,     Note,    "title, body, comments, reviews, names"),
+            Self::Succession =>  (CODE_SUCCESSION,         Warning,  Recheck, "id, createdAt, updatedAt, state, mergedAt, comments, reviews, reviewThreads"),
             Self::Renamed =>     ("repository-renamed",    Info,     Note,    "repository"),
             Self::AnswerError => ("answer-error",          Warning,  Note,    "errors"),
         };

@@ -7,7 +7,7 @@ mod measure;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use prmirror_e2e::{RECORDING, recorded};
 
@@ -24,6 +24,9 @@ struct Arguments {
     /// Replays; the table has each
     #[arg(long, value_name = "N", default_value_t = 2)]
     times: u32,
+    /// Fails when a replay has fewer answers a second
+    #[arg(long, value_name = "N", default_value_t = 500.0)]
+    at_least: f64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,5 +51,33 @@ fn main() -> anyhow::Result<()> {
     let measured = runtime.block_on(measure::replays(&answers, arguments.times))?;
     let read = measure::read_json(&answers)?;
     print!("{}", measure::markdown(&measured, &read));
+    let rates: Vec<f64> = measured.iter().map(measure::Replay::rate).collect();
+    let slow = too_slow(&rates, arguments.at_least);
+    ensure!(
+        slow.is_empty(),
+        "fewer than {} answers a second: {}",
+        arguments.at_least,
+        slow.join(", ")
+    );
     Ok(())
+}
+
+/// The replays with a lower rate, or with none.
+fn too_slow(rates: &[f64], least: f64) -> Vec<String> {
+    let numbered = rates.iter().enumerate();
+    numbered
+        .filter(|(_, rate)| !(**rate >= least))
+        .map(|(n, rate)| format!("replay {} has {rate:.0}", n + 1))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_that_is_too_slow_is_named() {
+        let slow = too_slow(&[500.0, 499.6, f64::NAN], 500.0);
+        assert_eq!(slow, ["replay 2 has 500", "replay 3 has NaN"]);
+    }
 }

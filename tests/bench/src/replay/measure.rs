@@ -156,7 +156,8 @@ impl Replay {
         number.unwrap_or(f64::NAN)
     }
 
-    fn rate(&self) -> f64 {
+    /// Answers a second.
+    pub(crate) fn rate(&self) -> f64 {
         self.number("/answers_per_second")
     }
 }

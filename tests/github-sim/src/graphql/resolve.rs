@@ -11,6 +11,7 @@ use crate::graphql::answer::Error;
 use crate::graphql::connection::{JsonConnection, PullRequests};
 use crate::graphql::cost::Cost;
 use crate::limits::Standing;
+use crate::world::node_id;
 use crate::world::shape::{FieldShape, Kind};
 use crate::world::{Located, Repository, World};
 
@@ -216,6 +217,16 @@ impl ObjectValue for RepositoryObject<'_> {
                     ))),
                 }
             }
+            "issueOrPullRequest" => {
+                let number = info.arguments().get("number").and_then(|v| v.as_i64());
+                let number = number.unwrap_or_default();
+                let found = u64::try_from(number).ok();
+                found.and_then(|number| self.numbered(number)).ok_or_else(|| {
+                    not_found(&format!(
+                        "Could not resolve to an issue or pull request with the number of {number}."
+                    ))
+                })
+            }
             "pullRequests" => {
                 let arguments = info.arguments();
                 let list = PullRequests::new(self.context, self.repository, arguments)?;
@@ -231,6 +242,26 @@ impl ObjectValue for RepositoryObject<'_> {
 }
 
 impl RepositoryObject<'_> {
+    /// What has a number: what is no pull request below the last one is an issue.
+    fn numbered(&self, number: u64) -> Option<ResolvedValue<'_>> {
+        let store = &self.repository.store;
+        if self.repository.pull_request(number).is_some() {
+            return Some(self.context.pull_request(self.repository, number));
+        }
+        if number == 0 || number > store.last_number() || store.has(number) {
+            return None;
+        }
+        let key = &self.repository.key;
+        let issue = json!({
+            "__typename": "Issue",
+            "id": node_id::encode("I", &[key.database_id, number]),
+            "number": number,
+            "title": format!("Issue {number}"),
+            "url": format!("https://github.com/{}/issues/{number}", key.full_name()),
+        });
+        Some(JsonObject::owned(self.context, "IssueOrPullRequest", issue))
+    }
+
     /// The commit and the pull requests that it is the head of, or null when it is the head of none:
     /// what else there is in the repository is not simulated.
     fn commit(&self, oid: &str) -> ResolvedValue<'_> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub(crate) use repository::{Change, Order, Page, Paging, Repository, RepositoryKey, Store};
+pub(crate) use repository::{Change, Order, Page, Paging, Repository, RepositoryKey, Shown, Store};
 use shape::Shapes;
 
 use crate::world::pull_request::Header;

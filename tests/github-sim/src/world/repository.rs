@@ -63,7 +63,11 @@ impl Repository {
 
     /// The pull request of that number, unless there is none or it is hidden.
     pub(crate) fn pull_request(&self, number: u64) -> Option<Arc<Value>> {
-        let entry = self.store.entries.get(&number).filter(|e| !e.hidden)?;
+        let entry = self
+            .store
+            .entries
+            .get(&number)
+            .filter(|e| e.shown != Shown::Never)?;
         if let Some(held) = &entry.body {
             return Some(Arc::clone(held));
         }
@@ -152,7 +156,19 @@ struct Entry {
     header: Header,
     /// None while the source can make it.
     body: Option<Arc<Value>>,
-    hidden: bool,
+    shown: Shown,
+}
+
+/// Where a pull request is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// In lists, by number and by id.
+    #[default]
+    Everywhere,
+    /// By number and by id; no list has it, and no total counts it.
+    Unlisted,
+    /// Nowhere, as if it had been deleted.
+    Never,
 }
 
 /// Pull requests by number, with the orders in which they are listed.
@@ -219,7 +235,8 @@ impl Store {
     /// Adds a pull request, or replaces the one of the same number.
     pub(crate) fn put(&mut self, header: Header, body: Option<Value>) {
         let number = header.number;
-        let hidden = self.entries.get(&number).is_some_and(|e| e.hidden);
+        let entry = self.entries.get(&number);
+        let shown = entry.map(|e| e.shown).unwrap_or_default();
         self.unlist(number);
         let body = body.map(Arc::new);
         if let (Some(watch), Some(after)) = (&mut self.watch, &body) {
@@ -234,17 +251,17 @@ impl Store {
         let entry = Entry {
             header,
             body,
-            hidden,
+            shown,
         };
         self.entries.insert(number, entry);
         self.list(number);
     }
 
-    /// Hides a pull request, as if it had been deleted, or shows it again. Says whether it exists.
-    pub(crate) fn hide(&mut self, number: u64, hidden: bool) -> bool {
+    /// Says where a pull request is shown from now on. Says whether it exists.
+    pub(crate) fn show(&mut self, number: u64, shown: Shown) -> bool {
         self.unlist(number);
         let entry = self.entries.get_mut(&number);
-        let found = entry.map(|e| e.hidden = hidden).is_some();
+        let found = entry.map(|e| e.shown = shown).is_some();
         self.list(number);
         found
     }
@@ -257,7 +274,7 @@ impl Store {
     pub(crate) fn numbers(&self) -> Vec<u64> {
         let entries = self.entries.iter();
         entries
-            .filter(|(_, e)| !e.hidden)
+            .filter(|(_, e)| e.shown != Shown::Never)
             .map(|(n, _)| *n)
             .collect()
     }
@@ -307,6 +324,11 @@ impl Store {
     pub(crate) fn changes(&mut self) -> Vec<Change> {
         let watch = self.watch.as_mut();
         watch.map_or_else(Vec::new, |watch| std::mem::take(&mut watch.changes))
+    }
+
+    /// Whether there is a pull request of that number, shown or not.
+    pub(crate) fn has(&self, number: u64) -> bool {
+        self.entries.contains_key(&number)
     }
 
     /// The highest number there is, hidden ones included. 0 when there is none.
@@ -387,12 +409,15 @@ impl Store {
     }
 
     fn list(&mut self, number: u64) {
-        if let Some(Entry { header, hidden, .. }) = self.entries.get(&number)
-            && !hidden
-        {
+        let Some(Entry { header, shown, .. }) = self.entries.get(&number) else {
+            return;
+        };
+        if *shown == Shown::Everywhere {
             let state = header.state;
             self.by_updated.insert((header.updated_at, number), state);
             self.by_created.insert((header.created_at, number), state);
+        }
+        if *shown != Shown::Never {
             self.ids.insert(header.id.clone(), number);
         }
     }

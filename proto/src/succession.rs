@@ -1,6 +1,10 @@
 //! What only ever grows, and never changes, between two answers about one pull request.
 
-use prmirror_proto::pull_request::PullRequest;
+use crate::pull_request::PullRequest;
+
+/// Code of the rule that an answer breaks which cannot follow upon the one before; its page is in
+/// `docs/errors/`. validate's catalogue has it, and who knows the answer before, diff-integrity, applies it.
+pub const CODE_SUCCESSION: &str = "validate-succession";
 
 /// Why an answer cannot be newer than what is known: a replica lagged behind, or it is about something
 /// else. None when nothing speaks against it.
@@ -8,7 +12,7 @@ use prmirror_proto::pull_request::PullRequest;
 /// What else may shrink does so on GitHub too: comments are deleted, a force-push takes commits away,
 /// and a reference goes from the timeline with the issue that made it.
 #[must_use]
-pub fn doubt(known: &PullRequest, new: &PullRequest) -> Option<String> {
+pub fn cannot_follow(known: &PullRequest, new: &PullRequest) -> Option<String> {
     if known.id != new.id {
         return Some(format!("its id was {} and is {}", known.id, new.id));
     }
@@ -31,12 +35,32 @@ pub fn doubt(known: &PullRequest, new: &PullRequest) -> Option<String> {
             known.merged_at, new.state, new.merged_at
         ));
     }
-    // A state changes `updatedAt`.
-    if known.state != new.state && known.updated_at == new.updated_at {
+    if known.updated_at != new.updated_at {
+        return None;
+    }
+    // What follows changes `updatedAt`.
+    if known.state != new.state {
         return Some(format!(
             "it was {} and is {} at the same updatedAt",
             known.state, new.state
         ));
     }
-    None
+    counters(known, new)
+}
+
+/// What was written since the last `updatedAt` and is there no more.
+fn counters(known: &PullRequest, new: &PullRequest) -> Option<String> {
+    let counts = [
+        ("comments", known.comments.total, new.comments.total),
+        ("reviews", known.reviews.total, new.reviews.total),
+        (
+            "reviewThreads",
+            known.review_threads.total,
+            new.review_threads.total,
+        ),
+    ];
+    counts.into_iter().find_map(|(name, known, new)| {
+        let (known, new) = known.zip(new)?;
+        (new < known).then(|| format!("{name} were {known} and are {new} at the same updatedAt"))
+    })
 }

@@ -1,0 +1,127 @@
+//! Which pull requests are looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prmirror_proto::RepositoryName;
+
+use super::chance::Urn;
+use super::landed::Tables;
+use super::{Run, RunError, ended};
+
+/// Numbers of which GitHub is asked at once what they are: a point, however many they are.
+const NUMBERS: usize = 250;
+
+impl Run {
+    /// Which pull requests are looked at, by repository.
+    pub(super) async fn choose(
+        &mut self,
+        repositories: &[RepositoryName],
+        open: bool,
+        sample: Option<u64>,
+    ) -> Result<BTreeMap<RepositoryName, Vec<u64>>, RunError> {
+        let all = if open {
+            self.listed(repositories).await?
+        } else {
+            self.numbered(repositories, sample).await?
+        };
+        let mut chosen: BTreeMap<RepositoryName, Vec<u64>> = BTreeMap::new();
+        for (repository, number) in all {
+            chosen.entry(repository).or_default().push(number);
+        }
+        if open {
+            self.tally.population = chosen.values().map(|numbers| numbers.len() as u64).sum();
+            if let Some(sample) = sample {
+                chosen = some_of(chosen, sample, &self.tally.run);
+            }
+        }
+        chosen
+            .values_mut()
+            .for_each(|numbers| numbers.sort_unstable());
+        self.tally.chosen = chosen.values().map(|numbers| numbers.len() as u64).sum();
+        self.tally.population = self.tally.population.max(self.tally.chosen);
+        Ok(chosen)
+    }
+
+    /// The open pull requests that GitHub lists, or that are known here.
+    async fn listed(
+        &mut self,
+        repositories: &[RepositoryName],
+    ) -> Result<Vec<(RepositoryName, u64)>, RunError> {
+        let mut all = Vec::new();
+        for repository in repositories {
+            let mut numbers = Tables::new(&self.bus).known(repository, true).await?;
+            numbers.extend(self.reader.numbers(repository).await.map_err(ended)?);
+            all.extend(
+                numbers
+                    .into_iter()
+                    .map(|number| (repository.clone(), number)),
+            );
+        }
+        Ok(all)
+    }
+
+    /// Pull requests among the numbers that GitHub has given, or that are known here: so many, or all. What
+    /// no list shows, and nothing here knows of, has the same chance as every other.
+    async fn numbered(
+        &mut self,
+        repositories: &[RepositoryName],
+        sample: Option<u64>,
+    ) -> Result<Vec<(RepositoryName, u64)>, RunError> {
+        let mut ranges = Vec::new();
+        for repository in repositories {
+            let (known, count) = Tables::new(&self.bus).newest(repository).await?;
+            let (newest, total) = self.reader.newest(repository).await.map_err(ended)?;
+            ranges.push((repository.clone(), known.max(newest)));
+            self.tally.population += count.max(total);
+        }
+        let most = usize::try_from(sample.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let mut urn = Urn::new(&self.tally.run, ranges);
+        let mut chosen = Vec::new();
+        while chosen.len() < most {
+            let drawn: Vec<_> = std::iter::from_fn(|| urn.draw()).take(NUMBERS).collect();
+            if drawn.is_empty() {
+                break;
+            }
+            let mut there: BTreeSet<(RepositoryName, u64)> = BTreeSet::new();
+            for repository in repositories {
+                let of = drawn.iter().filter(|(name, _)| name == repository);
+                let numbers: Vec<u64> = of.map(|(_, number)| *number).collect();
+                if numbers.is_empty() {
+                    continue;
+                }
+                let told = self.reader.pull_requests_among(repository, &numbers).await;
+                let tables = Tables::new(&self.bus);
+                let known = tables.known_among(repository, &numbers).await?;
+                let found = told.map_err(ended)?.into_iter().chain(known);
+                there.extend(found.map(|number| (repository.clone(), number)));
+            }
+            let drawn = drawn.into_iter().filter(|one| there.contains(one));
+            chosen.extend(drawn.take(most - chosen.len()));
+        }
+        if sample.is_none() {
+            self.tally.population = chosen.len() as u64;
+        }
+        Ok(chosen)
+    }
+}
+
+/// So many of them, by chance.
+fn some_of(
+    all: BTreeMap<RepositoryName, Vec<u64>>,
+    most: u64,
+    salt: &str,
+) -> BTreeMap<RepositoryName, Vec<u64>> {
+    let places =
+        |(name, numbers): (&RepositoryName, &Vec<u64>)| (name.clone(), numbers.len() as u64);
+    let mut urn = Urn::new(salt, all.iter().map(places).collect());
+    let mut chosen: BTreeMap<RepositoryName, Vec<u64>> = BTreeMap::new();
+    for _ in 0..most {
+        let Some((repository, place)) = urn.draw() else {
+            break;
+        };
+        let at = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        let number = all.get(&repository).and_then(|numbers| numbers.get(at));
+        chosen.entry(repository).or_default().extend(number);
+    }
+    chosen
+}
