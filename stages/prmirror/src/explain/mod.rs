@@ -11,8 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use prmirror_kit::Bus;
 use prmirror_kit::config::Pipeline;
 use prmirror_proto::RepositoryName;
+use prmirror_proto::state::Parked;
 use prmirror_proto::subjects::{
-    BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, pull_request_key,
+    BUCKET_ACCEPTED, BUCKET_STUBBORN, STREAM_CHANGESETS, parked_key, pull_request_key, stubborn_key,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -99,6 +100,8 @@ struct Explanation {
     accepted: Option<Value>,
     /// How it is fetched since whole answers failed.
     stubborn: Option<Value>,
+    /// Why nothing of its repository is fetched, if nothing is.
+    parked: Option<Parked>,
     findings: Vec<Record>,
     finding_history: Vec<Record>,
     quarantine: Vec<Record>,
@@ -280,8 +283,11 @@ async fn streams(
             .filter_map(|name| Some(((*name).to_owned(), entry.value.get(name)?.clone())));
         Value::Object(found.collect())
     });
-    let stubborn = bus.kv(BUCKET_STUBBORN).await?.get::<Value>(&key).await?;
+    let bucket = bus.kv(BUCKET_STUBBORN).await?;
+    let stubborn = bucket.get(&stubborn_key(repository, *number)).await?;
     told.stubborn = stubborn.map(|entry| entry.value);
+    let parked = bucket.get(&parked_key(repository)).await?;
+    told.parked = parked.map(|entry| entry.value);
     Ok(())
 }
 
@@ -299,6 +305,12 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
             text("attempts"),
             pipeline.reconcile.max_attempts,
             text("next_attempt_at")
+        ));
+    }
+    if let Some(parked) = &told.parked {
+        next.push(format!(
+            "its repository is asked for again at {:.0}, or at once: prmirror backfill resume --repository {}",
+            parked.until, told.repository
         ));
     }
     if next.is_empty() && told.pending.is_empty() {
@@ -342,6 +354,7 @@ impl Explanation {
             || self.open_findings().next().is_some()
             || self.quarantine.iter().any(open)
             || self.differs()
+            || self.parked.is_some()
         {
             EXIT_GAPS
         } else {
