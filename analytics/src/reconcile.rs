@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use jiff::Timestamp;
+use prmirror_proto::state::Parked;
 use prmirror_proto::{FETCH_VERSION, Finding, RepositoryName, Severity};
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub struct ReconcileSettings {
     pub under_way: Vec<(RepositoryName, u64)>,
     /// Pull requests whose whole answers fail again and again.
     pub stubborn: Vec<Stubborn>,
+    /// Repositories of which nothing is fetched.
+    pub parked: Vec<(RepositoryName, Parked)>,
     /// How long CI may run, or be awaited, before that is worth knowing.
     pub ci_pending: Duration,
     /// The label of a pull request that waits for CI; empty for none.
@@ -76,6 +79,7 @@ impl Default for ReconcileSettings {
             max_repairs: 500,
             under_way: Vec::new(),
             stubborn: Vec::new(),
+            parked: Vec::new(),
             ci_pending: Duration::from_secs(60 * 60),
             awaiting_ci_label: "awaiting-CI".to_owned(),
             chunk_timeout: Duration::from_secs(30 * 60),
@@ -224,7 +228,7 @@ impl Database {
 }
 
 /// Sets what rules and lifecycle go by: variables, and the temporary tables `settings` (of one row),
-/// `under_way` and `stubborn`.
+/// `under_way`, `stubborn` and `parked`.
 fn stage_settings(
     connection: &Connection,
     now: Timestamp,
@@ -250,6 +254,10 @@ fn stage_settings(
          CREATE OR REPLACE TEMPORARY TABLE stubborn (
              repository VARCHAR, number BIGINT, attempts BIGINT, since TIMESTAMP WITH TIME ZONE,
              last_error VARCHAR
+         );
+         CREATE OR REPLACE TEMPORARY TABLE parked (
+             repository VARCHAR, since TIMESTAMP WITH TIME ZONE, until TIMESTAMP WITH TIME ZONE,
+             failures BIGINT, code VARCHAR, reason VARCHAR
          );",
         now.as_microsecond(),
         settings.ci_pending.as_micros(),
@@ -289,6 +297,17 @@ fn stage_settings(
         )
     });
     insert("stubborn", stubborn.collect())?;
+    let parked = settings.parked.iter().map(|(repository, parked)| {
+        format!(
+            "('{repository}', make_timestamptz({}), make_timestamptz({}), {}, '{}', '{}')",
+            parked.since.as_microsecond(),
+            parked.until.as_microsecond(),
+            parked.failures,
+            parked.code.replace('\'', "''"),
+            parked.reason.replace('\'', "''")
+        )
+    });
+    insert("parked", parked.collect())?;
     Ok(())
 }
 

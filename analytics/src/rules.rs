@@ -57,6 +57,8 @@ pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/ci_pending.sql")),
     Rule(include_str!("../reconcile/ci_not_started.sql")),
     Rule(include_str!("../reconcile/stubborn.sql")),
+    Rule(include_str!("../reconcile/parked.sql")),
+    Rule(include_str!("../reconcile/unanswered.sql")),
     Rule(include_str!("../reconcile/totals_disagree.sql")),
     Rule(include_str!("../reconcile/unexplained_gap.sql")),
     Rule(include_str!("../reconcile/stuck_chunk.sql")),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{STREAM, at, batch, changeset, page, pull_request, rows};
 use prmirror_analytics::{Database, ReconcileSettings, Reconciled, Record};
 use prmirror_proto::messages::ChangesetKind;
+use prmirror_proto::state::Parked;
 use prmirror_proto::{InventoryScope, PullRequest, Severity};
 
 struct World {
@@ -128,6 +129,42 @@ fn a_finding_is_repaired_after_the_grace_and_closed_by_a_new_observation() {
             r#"[100,"head_differs:octo/mirror#1","repaired",1]"#,
             r#"[100,"stale:octo/mirror#1","closed",0]"#,
             r#"[115,"head_differs:octo/mirror#1","closed",1]"#,
+        ]
+    );
+}
+
+/// There is nothing to be repaired, and no pull request that would bear witness.
+#[test]
+fn a_finding_about_a_repository_closes_when_it_is_over() {
+    let mut world = World::new();
+    let parked = Parked {
+        since: at(10),
+        times: 1,
+        code: "github-forbidden".into(),
+        reason: "no".into(),
+        until: at(70),
+        failures: 0,
+    };
+    world.settings.parked = vec![("octo/mirror".parse().unwrap(), parked.clone())];
+    let done = world.reconcile(20);
+    assert_eq!((done.opened, done.repairs.len()), (1, 0));
+    let longer = Parked {
+        until: at(200),
+        times: 2,
+        ..parked
+    };
+    world.settings.parked[0].1 = longer;
+    let done = world.reconcile(100);
+    assert_eq!((done.opened, done.closed, done.open_total), (0, 0, 1));
+    assert_eq!(done.repairs, []);
+    world.settings.parked.clear();
+    let done = world.reconcile(201);
+    assert_eq!((done.closed, done.open_total), (1, 0));
+    assert_eq!(
+        world.history(),
+        [
+            r#"[20,"parked:octo/mirror#0","open",0]"#,
+            r#"[201,"parked:octo/mirror#0","closed",0]"#,
         ]
     );
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use prmirror_analytics::{Database, ReconcileSettings, Record, Stubborn};
 use prmirror_proto::messages::{BackfillReport, ChangesetKind};
 use prmirror_proto::pull_request::{ChangedFile, CiContext, Commit, Label, StatusRollup};
-use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus};
+use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkStatus, Parked};
 use prmirror_proto::{
     Completeness, FieldDifference, InventoryScope, NumberRange, NumbersExplained, PullRequest,
     Quarantined, Source, Verification,
@@ -929,6 +929,56 @@ fn stubborn() {
             r#"stubborn [1,"5 failures since 2026-03-01T12:00:00Z; the last: it's too heavy",null,"2026-03-01T12:00:00Z"]"#
         ]
     );
+}
+
+#[test]
+fn parked() {
+    let mut world = World::new();
+    let told = |failures| Parked {
+        since: at(0),
+        times: 2,
+        code: "github-forbidden".into(),
+        reason: "GitHub forbids this: it's protected by SAML".into(),
+        until: at(120),
+        failures,
+    };
+    let settings = |failures| ReconcileSettings {
+        parked: vec![(repository(), told(failures))],
+        ..ReconcileSettings::default()
+    };
+    assert_eq!(
+        world.found_at(20, &settings(0)),
+        [
+            r#"parked [0,"nothing of it is fetched since 2026-03-01T12:00:00Z, and it is asked for again at 2026-03-01T12:02:00Z: GitHub forbids this: it's protected by SAML (github-forbidden)",null,"2026-03-01T12:00:00Z"]"#
+        ]
+    );
+    assert_eq!(world.found_at(20, &ReconcileSettings::default()), SILENT);
+}
+
+#[test]
+fn unanswered() {
+    let mut world = World::new();
+    let settings = ReconcileSettings {
+        parked: vec![(
+            repository(),
+            Parked {
+                since: at(0),
+                times: 1,
+                code: "github-server".into(),
+                reason: "GitHub answered HTTP 503: <html>".into(),
+                until: at(8),
+                failures: 12,
+            },
+        )],
+        ..ReconcileSettings::default()
+    };
+    assert_eq!(
+        world.found_at(5, &settings),
+        [
+            r#"unanswered [0,"12 documents failed in a row since 2026-03-01T12:00:00Z, and it is asked for again at 2026-03-01T12:00:08Z: GitHub answered HTTP 503: <html> (github-server)",null,"2026-03-01T12:00:00Z"]"#
+        ]
+    );
+    assert_eq!(world.found_at(5, &ReconcileSettings::default()), SILENT);
 }
 
 #[test]

@@ -281,6 +281,10 @@ pub struct Parked {
     pub reason: String,
     /// When it is tried again.
     pub until: Timestamp,
+    /// Documents about it that failed in a row: GitHub answers nothing. 0: nothing of it is shown to the
+    /// token.
+    #[serde(default)]
+    pub failures: u32,
 }
 
 /// A message that was delivered again and is being handled, in the bucket

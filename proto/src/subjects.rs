@@ -58,19 +58,23 @@ pub const BUCKET_HEADS: &str = "prmirror_heads";
 /// KV bucket: what fails again and again: pull requests ([`stubborn_key`]), whole repositories
 /// ([`parked_key`]), and messages that the process dies with ([`unfinished_key`]).
 pub const BUCKET_STUBBORN: &str = "prmirror_stubborn";
+/// KV bucket: what was read of pull requests that are not whole yet, an entry an answer; what is left over
+/// is removed by age.
+pub const BUCKET_PAGES: &str = "prmirror_pages";
 /// KV bucket: what was last seen of each repository as a whole, and `ETag`s of REST answers.
 pub const BUCKET_PROBES: &str = "prmirror_probes";
 /// Object store: bodies over the server's `max_payload`, by digest.
 pub const BUCKET_BODIES: &str = "prmirror_bodies";
 
 /// Every KV bucket that the stages share.
-pub const KV_BUCKETS: [&str; 7] = [
+pub const KV_BUCKETS: [&str; 8] = [
     BUCKET_WATERMARKS,
     BUCKET_BACKFILLS,
     BUCKET_ACCEPTED,
     BUCKET_BUDGETS,
     BUCKET_HEADS,
     BUCKET_STUBBORN,
+    BUCKET_PAGES,
     BUCKET_PROBES,
 ];
 

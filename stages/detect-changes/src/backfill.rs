@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_github::{Class, Error, KeyDataQuery};
-use prmirror_kit::{KvError, Outgoing};
+use prmirror_kit::{Backoff, KvError, Outgoing};
 use prmirror_proto::messages::{BackfillReport, ChangeRequest, InventoryScope, Lane, Source};
 use prmirror_proto::requests::BackfillOptions;
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkMember, ChunkStatus};
@@ -478,9 +478,8 @@ impl Detector {
             return Ok(());
         };
         let every = chunks::interval(self.config.backfill_every, self.priority, None);
-        let rest = every
-            .saturating_mul(1 << state.selections.min(16))
-            .min(SELDOM.max(every));
+        let seldom = Backoff::new(every, SELDOM.max(every));
+        let rest = seldom.nominal(state.selections.saturating_add(1));
         let now = Timestamp::now();
         if chunks::after(completed_at, rest) > now
             || !mirror::needs_backfill(&self.bus, &self.repository).await
@@ -538,8 +537,9 @@ impl Detector {
         Ok(())
     }
 
-    /// Goes on, whatever stopped it.
+    /// Goes on, whatever stopped it; what is parked is fetched again.
     pub(crate) async fn resume(&self) -> Result<(), WalkError> {
+        self.fetch_again().await?;
         let now = Timestamp::now();
         self.change(|state| {
             if !state.is_walked() {

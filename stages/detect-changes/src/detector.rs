@@ -1,15 +1,14 @@
 //! One repository's walks and what they share.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_github::{Class, Client, Error, KeyDataPage};
+use prmirror_github::{Class, Client, Error, KeyDataPage, Parking};
 use prmirror_kit::config::{DetectConfig, Priority, Repository};
 use prmirror_kit::{
-    Bus, CancellationToken, Kv, KvError, Outgoing, PublishError, Setup, StreamError,
+    Backoff, Bus, CancellationToken, Kv, KvError, Outgoing, PublishError, Setup, StreamError,
 };
 use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
@@ -55,13 +54,14 @@ pub enum WalkError {
     Shutdown,
 }
 
+/// Pauses of a walk that was broken off.
+const BROKEN_OFF: Backoff =
+    Backoff::new(Duration::from_secs(1), Duration::from_secs(64)).stretch(0.25);
+
 impl WalkError {
     /// How long to wait before the walk goes on, after this many failures in a row.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
-        let growing = Duration::from_secs(1 << failures.min(6));
-        // Those that failed together do not come back together: up to a quarter more.
-        let spread = RandomState::new().hash_one(failures) % 256;
-        let growing = growing + growing / 4 * u32::try_from(spread).unwrap_or(0) / 256;
+        let growing = BROKEN_OFF.after(failures.saturating_add(1));
         match self {
             Self::GitHub(error) => match error.class() {
                 Class::Wait(pause) => pause,
@@ -126,6 +126,8 @@ pub(crate) struct Detector {
     pub(crate) open: Open,
     pub(crate) looks: Looks,
     pub(crate) pages: Pages,
+    /// Repositories of which nothing is fetched.
+    pub(crate) parking: Arc<Parking>,
     router: Router,
     spacing: Spacing,
     pub(crate) config: DetectConfig,
@@ -171,6 +173,7 @@ impl Detector {
             open: Open::default(),
             looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
             pages: Pages::default(),
+            parking: Arc::new(Parking::on(setup.bus.clone())),
             router: Router::new(pipeline),
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),

@@ -3,9 +3,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prmirror_github::{KeyDataPage, KeyDataQuery};
+use prmirror_github::{Error, KeyDataPage, KeyDataQuery, Why};
+use prmirror_proto::subjects::STREAM_CHANGES;
 
 use crate::detector::{Detector, WalkError};
+use crate::mirror;
 
 /// Fewer pull requests are not asked for at once.
 const SMALLEST: u32 = 5;
@@ -89,6 +91,7 @@ impl Detector {
             match page.await {
                 Ok(page) => {
                     self.pages.answered();
+                    self.fetch_again().await?;
                     return Ok(page);
                 }
                 Err(error) if error.may_be_weight() => {
@@ -108,9 +111,26 @@ impl Detector {
                         return Err(WalkError::Shutdown);
                     }
                 }
+                Err(error @ (Error::Forbidden { .. } | Error::NotFound(_))) => {
+                    // Nothing of the repository is shown: what waits to be fetched need not be tried.
+                    let hidden = Why::Hidden(&error);
+                    self.parking.park(&self.repository, hidden).await;
+                    return Err(error.into());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// The repository is fetched, if nothing of it was: GitHub answers about it, or a person wants it. What
+    /// waits because of that is handed out at once.
+    pub(crate) async fn fetch_again(&self) -> Result<(), WalkError> {
+        if self.parking.unpark(&self.repository).await {
+            let queue = mirror::queue_of(&self.repository);
+            let waiting = self.bus.hand_out_again(STREAM_CHANGES, &queue).await?;
+            tracing::info!(repository = %self.repository, waiting, "what waits is handed out again");
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) request: Arc<ChangeRequest>,
     /// Message id of the request.
     pub(crate) cause: String,
+    /// Place of the request in the stream.
+    pub(crate) sequence: u64,
     /// Whoever waits for the end.
     pub(crate) done: oneshot::Sender<Ended>,
     /// Failures in a row before.
@@ -51,6 +53,10 @@ impl Job {
 pub(crate) struct Ended {
     pub(crate) outcome: Outcome,
     pub(crate) verdict: Verdict,
+    /// Answers that are kept of it.
+    pub(crate) steps: u32,
+    /// It goes on where it stopped when its request comes again.
+    pub(crate) goes_on: bool,
 }
 
 /// What is known of a pull request so far, and what is not.
@@ -61,6 +67,8 @@ pub(crate) struct Work {
     pub(crate) open: BTreeMap<u32, Ask>,
     /// Questions so far.
     asked: u32,
+    /// Answers so far that are kept in case this process dies.
+    pub(crate) steps: u32,
     /// Pages that were asked for again.
     pub(crate) page_retries: u32,
     /// Lists that did not come, and are left out.
@@ -73,6 +81,11 @@ impl Work {
         let mut work = Self::default();
         work.ask(ask);
         work
+    }
+
+    /// Questions up to this one were asked.
+    pub(crate) fn asked_up_to(&mut self, question: u32) {
+        self.asked = self.asked.max(question.saturating_add(1));
     }
 
     /// One question more; its number.
@@ -357,12 +370,14 @@ impl Board {
             .collect()
     }
 
-    /// How long nothing of a repository is asked.
-    pub(crate) fn shut_for(&self, repository: &RepositoryName, now: Instant) -> Option<Duration> {
-        let until = self.queues.get(repository)?.shut_until?;
-        until
-            .checked_duration_since(now)
-            .filter(|left| !left.is_zero())
+    /// A repository may be asked about. So many documents in a row failed before that is known again.
+    pub(crate) fn open(&mut self, repository: &RepositoryName, failures: u32, now: Instant) {
+        let queue = self
+            .queues
+            .entry(repository.clone())
+            .or_insert_with(|| Queue::new(now));
+        queue.shut_until = None;
+        queue.failures = queue.failures.max(failures);
     }
 
     /// Questions that follow from an answer: before anything new, so that what was begun is finished.

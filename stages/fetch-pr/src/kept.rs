@@ -1,5 +1,6 @@
 //! What was read of a pull request before GitHub asked to wait: it goes on where it stopped when its
-//! message comes again to this process. To another it is nothing, which costs the same pages once more.
+//! message comes again to this process. Another process finds it in
+//! the broker's bucket ([`crate::pages`]).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use prmirror_proto::subjects::stubborn_key;
 use tokio::time::Instant;
 
 use crate::board::Work;
+use crate::pages::identity;
 
 /// How long after its time a message may come.
 const GRACE: Duration = Duration::from_secs(600);
@@ -41,7 +43,7 @@ impl Kept {
             return;
         }
         let entry = Entry {
-            cause: cause.to_owned(),
+            cause: identity(cause).to_owned(),
             work,
             until: now + pause + GRACE,
         };
@@ -51,7 +53,7 @@ impl Kept {
     /// What was read for this very message.
     pub(crate) fn take(&mut self, request: &ChangeRequest, cause: &str) -> Option<Work> {
         let entry = self.entries.remove(&key(request))?;
-        (entry.cause == cause && entry.until > Instant::now()).then_some(entry.work)
+        (entry.cause == identity(cause) && entry.until > Instant::now()).then_some(entry.work)
     }
 }
 

@@ -9,25 +9,30 @@
 //! finds them.
 //!
 //! Nothing more is asked of a repository about which nothing is answered, or which the token may not see:
-//! its requests wait in the stream.
+//! it is parked, in the broker's bucket, and its requests wait in the stream until then, or until its record
+//! is struck out.
 
 mod attempts;
 mod board;
 mod coming;
 mod drain;
 mod kept;
+mod pages;
 mod records;
+mod unsettled;
 mod worker;
 
-pub use attempts::{Pauses, most_nodes};
+pub use attempts::{AGAIN, most_nodes};
 pub use drain::{DrainError, drain};
+pub use worker::LONGEST_SPLIT;
 
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use prmirror_github::Client;
+use prmirror_github::{Client, Parking};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
@@ -36,8 +41,9 @@ use prmirror_proto::subjects::STREAM_CHANGES;
 use tokio::task::JoinSet;
 
 use coming::Coming;
+use pages::Pages;
 use records::Records;
-use worker::Shared;
+use worker::{Hand, Shared};
 
 /// The stage.
 pub struct FetchPr {
@@ -49,20 +55,35 @@ pub struct FetchPr {
     concurrency: u32,
     /// Ended with the stage.
     workers: OnceLock<JoinSet<()>>,
+    /// Pull requests that have ended, by their places in the stream, with the answers kept of each.
+    done_with: Mutex<HashMap<u64, (ChangeRequest, u32)>>,
 }
 
 impl FetchPr {
     /// The stage for the given lanes. What fails is known to this process alone.
     #[must_use]
     pub fn new(client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
-        Self::with(client, config, lanes, Records::default(), Coming::default())
+        let (records, parking) = (Records::default(), Parking::default());
+        let (pages, coming) = (Pages::default(), Coming::default());
+        Self::with(client, config, lanes, records, parking, pages, coming)
     }
 
     /// The stage for the given lanes, which keeps what fails in the broker's bucket.
     #[must_use]
     pub fn on(bus: &Bus, client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
-        let (records, coming) = (Records::shared(bus.clone()), Coming::on(bus.clone()));
-        Self::with(client, config, lanes, records, coming)
+        let (records, parking) = (Records::shared(bus.clone()), Parking::on(bus.clone()));
+        let (pages, coming) = (Pages::on(bus.clone()), Coming::on(bus.clone()));
+        Self::with(client, config, lanes, records, parking, pages, coming)
+    }
+
+    /// In the harness: a document is sent when the broker has what the one before it brought, so that a
+    /// process that dies loses one. Whoever calls [`Stage::handle`] without it would wait for ever.
+    #[must_use]
+    pub fn in_step(mut self) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.keep_in_step();
+        }
+        self
     }
 
     fn with(
@@ -70,16 +91,19 @@ impl FetchPr {
         config: FetchConfig,
         lanes: Vec<Lane>,
         records: Records,
+        parking: Parking,
+        pages: Pages,
         coming: Coming,
     ) -> Self {
         let all = u32::try_from(client.most_in_flight()).unwrap_or(u32::MAX);
         Self {
             concurrency: config.concurrency.unwrap_or(all).max(1),
-            shared: Arc::new(Shared::new(client, config.clone(), records)),
+            shared: Arc::new(Shared::new(client, config.clone(), records, parking, pages)),
             coming,
             config,
             lanes,
             workers: OnceLock::new(),
+            done_with: Mutex::default(),
         }
     }
 
@@ -102,6 +126,9 @@ impl FetchPr {
                 reason: "not to be fetched yet".to_owned(),
             };
         }
+        if let Some((after, reason)) = self.shared.left_out(&request.repository).await {
+            return Outcome::Retry { after, reason };
+        }
         let cause = delivery.envelope.message_id.clone().unwrap_or_default();
         let records = self.shared.records();
         let known = records.of(&request).await;
@@ -111,13 +138,20 @@ impl FetchPr {
                 reason: "it has not come whole for long, and nothing new was seen of it".to_owned(),
             };
         }
-        let more = delivery.pending > 0 || self.coming.more(&request).await;
-        let ended = self
-            .shared
-            .fetch(request.clone(), cause, known.as_ref(), more);
-        match ended.await {
+        let hand = Hand {
+            cause,
+            sequence: delivery.stream_sequence,
+            came_before: delivery.delivered > 1,
+            more: delivery.pending > 0 || self.coming.more(&request).await,
+        };
+        let ended = self.shared.fetch(request.clone(), &hand, known.as_ref());
+        match ended.await.await {
             Ok(ended) => {
                 records.note(&request, known, ended.verdict).await;
+                if ended.steps > 0 && !ended.goes_on {
+                    self.strike_out(request, hand.sequence, ended.steps, &ended.outcome)
+                        .await;
+                }
                 ended.outcome
             }
             Err(_) => Outcome::Retry {
@@ -129,6 +163,26 @@ impl FetchPr {
 }
 
 impl FetchPr {
+    /// What was read of a pull request is not needed any more: of one that begins anew at once, else when
+    /// the broker has what became of it.
+    async fn strike_out(&self, request: ChangeRequest, sequence: u64, steps: u32, of: &Outcome) {
+        match of {
+            Outcome::Retry { .. } => self.shared.pages().remove(&request, steps).await,
+            Outcome::Emit(_)
+            | Outcome::Skip { .. }
+            | Outcome::Park { .. }
+            | Outcome::Reject { .. } => {
+                self.done_with().insert(sequence, (request, steps));
+            }
+        }
+    }
+
+    fn done_with(&self) -> MutexGuard<'_, HashMap<u64, (ChangeRequest, u32)>> {
+        self.done_with
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long a stubborn pull request is left alone of which nothing new was seen.
     fn left_alone(&self, request: &ChangeRequest, known: Option<&Stubborn>) -> Option<Duration> {
         let known = known.filter(|known| known.attempts >= self.config.max_attempts)?;
@@ -173,6 +227,18 @@ impl Stage for FetchPr {
     async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
         self.start();
         join_all(batch.iter().map(|delivery| self.one(delivery))).await
+    }
+
+    async fn settled(&self, sequences: &[u64]) {
+        self.shared.settled(sequences);
+        let over: Vec<(ChangeRequest, u32)> = {
+            let mut done_with = self.done_with();
+            let over = sequences.iter().filter_map(|one| done_with.remove(one));
+            over.collect()
+        };
+        for (request, steps) in over {
+            self.shared.pages().remove(&request, steps).await;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ fn main() -> std::process::ExitCode {
                     fetch_pr::drain(&bus, &lanes, PATIENCE, &shutdown).await
                 });
             }
-            anyhow::Ok(FetchPr::on(&setup.bus, client, fetch, lanes))
+            anyhow::Ok(FetchPr::on(&setup.bus, client, fetch, lanes).in_step())
         },
     )
 }

@@ -1,4 +1,4 @@
-//! What fails again and again, so that a restart does not forget it, every process knows it, and people
+//! Pull requests that fail again and again, so that a restart does not forget it, every process knows it, and people
 //! can see it: in the broker's bucket, or in this process alone where there is no broker.
 
 use std::collections::HashMap;
@@ -6,12 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::Error;
 use prmirror_kit::{Bus, Kv, KvError};
-use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::ChangeRequest;
-use prmirror_proto::state::{Parked, Stubborn};
-use prmirror_proto::subjects::{BUCKET_STUBBORN, parked_key, stubborn_key};
+use prmirror_proto::state::Stubborn;
+use prmirror_proto::subjects::{BUCKET_STUBBORN, stubborn_key};
 use tokio::sync::OnceCell;
 
 /// The records.
@@ -21,8 +19,6 @@ pub(crate) struct Records {
     kv: OnceCell<Kv>,
     /// Without a broker: failures by key.
     here: Mutex<HashMap<String, Stubborn>>,
-    /// Repositories as they are known to be: parked since a time, or not.
-    repositories: Mutex<HashMap<RepositoryName, Option<Parked>>>,
 }
 
 /// What the end of a fetch says about the pull request.
@@ -145,76 +141,7 @@ impl Records {
             tracing::debug!(%error, "a pull request's failures could not be noted");
         }
     }
-
-    fn repositories(&self) -> MutexGuard<'_, HashMap<RepositoryName, Option<Parked>>> {
-        let repositories = self.repositories.lock();
-        repositories.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing of this repository can be fetched for that reason. Returns for how long it is left alone.
-    pub(crate) async fn park(&self, repository: &RepositoryName, error: &Error) -> Duration {
-        let now = Timestamp::now();
-        let known = self.repositories().get(repository).cloned().flatten();
-        let times = known.as_ref().map_or(0, |known| known.times);
-        let pause = FIRST_PARKED
-            .saturating_mul(1 << times.min(8))
-            .min(LONGEST_PARKED);
-        let parked = Parked {
-            since: known.map_or(now, |known| known.since),
-            times: times.saturating_add(1),
-            code: error.code().to_owned(),
-            reason: error.to_string(),
-            until: later(now, pause).unwrap_or(now),
-        };
-        tracing::warn!(
-            %repository, code = parked.code, ?pause, %error,
-            "nothing of this repository is fetched for now; what is asked of it waits"
-        );
-        self.repositories()
-            .insert(repository.clone(), Some(parked.clone()));
-        let write = async {
-            match self.kv().await? {
-                Some(kv) => kv.put(&parked_key(repository), &parked).await.map(|_| ()),
-                None => Ok(()),
-            }
-        };
-        if let Err(error) = write.await {
-            tracing::debug!(%error, "that a repository is parked could not be noted");
-        }
-        pause
-    }
-
-    /// The repository is answered about.
-    pub(crate) async fn unpark(&self, repository: &RepositoryName) {
-        if self.repositories().get(repository) == Some(&None) {
-            return;
-        }
-        // The first time, or it was parked, perhaps by a process that is no more.
-        let strike_out = async {
-            let Some(kv) = self.kv().await? else {
-                return Ok(());
-            };
-            let key = parked_key(repository);
-            if kv.get::<Parked>(&key).await?.is_some() {
-                tracing::info!(%repository, "it is fetched again");
-                kv.delete(&key).await?;
-            }
-            Ok::<(), KvError>(())
-        };
-        match strike_out.await {
-            Ok(()) => {
-                self.repositories().insert(repository.clone(), None);
-            }
-            Err(error) => {
-                tracing::debug!(%error, "that a repository is fetched could not be noted")
-            }
-        }
-    }
 }
-
-/// How long a repository is left alone at first, and at most: a permission is given by a person.
-const FIRST_PARKED: Duration = Duration::from_secs(60);
-const LONGEST_PARKED: Duration = Duration::from_secs(3_600);
 
 fn later(now: Timestamp, pause: Duration) -> Option<Timestamp> {
     now.checked_add(SignedDuration::try_from(pause).ok()?).ok()

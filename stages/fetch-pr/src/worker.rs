@@ -5,28 +5,36 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_github::{
-    Ask, Asked, Class, Client, Error, KeyDataQuery, PullRequestAnswer, Said, Sizes,
+    Ask, Asked, Class, Client, Error, KeyDataQuery, PageAsk, Parking, PullRequestAnswer, Said,
+    Sizes, Why,
 };
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::{Outcome, Outgoing};
+use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
 use prmirror_proto::state::Stubborn;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::attempts::{Pauses, most_nodes};
+use crate::attempts::{AGAIN, LEFT_ALONE, most_nodes};
 use crate::board::{Board, Bounds, Document, Ended, Item, Job, LeftOut, Next, Work};
 use crate::kept::Kept;
+use crate::pages::{Pages, Part, Step, identity};
 use crate::records::{Records, Verdict};
+use crate::unsettled::Unsettled;
 
 /// What the workers share.
 pub(crate) struct Shared {
     client: Client,
     config: FetchConfig,
-    pauses: Pauses,
+    pub(crate) parking: Parking,
     records: Records,
     board: Mutex<Board>,
     kept: Mutex<Kept>,
+    pages: Pages,
+    unsettled: Unsettled,
+    /// Whether the next document waits until the broker has what the last one brought.
+    in_step: bool,
     /// Something was put on the board.
     added: Notify,
 }
@@ -41,8 +49,9 @@ const OUTAGE: u32 = 12;
 /// Further pages of a pull request that may be asked for again before all of it is.
 const PAGE_RETRIES: u32 = 20;
 
-/// The last pause, as a number of failures, between parts of one document: others wait for them.
-const LONGEST_SPLIT: u32 = 3;
+/// The last pause, as a number of failures, after a document that failed as a whole: whoever is in it waits
+/// for what may be another's failure.
+pub const LONGEST_SPLIT: u32 = 3;
 
 /// What is shown of a repository.
 enum Seen {
@@ -58,14 +67,23 @@ enum Seen {
 const STUBBORN_PAGE: u32 = 10;
 
 impl Shared {
-    pub(crate) fn new(client: Client, config: FetchConfig, records: Records) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        config: FetchConfig,
+        records: Records,
+        parking: Parking,
+        pages: Pages,
+    ) -> Self {
         Self {
             client,
             config,
-            pauses: Pauses::default(),
+            parking,
             records,
             board: Mutex::default(),
             kept: Mutex::default(),
+            pages,
+            unsettled: Unsettled::default(),
+            in_step: false,
             added: Notify::new(),
         }
     }
@@ -83,42 +101,40 @@ impl Shared {
     }
 
     /// Puts a pull request on the board that failed so often before. The end comes when the whole of it
-    /// is there, or it failed. `more` requests are known to come.
-    pub(crate) fn fetch(
+    /// is there, or it failed.
+    pub(crate) async fn fetch(
         &self,
         request: ChangeRequest,
-        cause: String,
+        hand: &Hand,
         known: Option<&Stubborn>,
-        more: bool,
     ) -> oneshot::Receiver<Ended> {
         let (done, ended) = oneshot::channel();
+        let cause = hand.cause.clone();
         let failures = known.map_or(0, |known| known.attempts);
         let stubborn = failures >= self.config.max_attempts;
-        let kept = self.kept().take(&request, &cause);
+        let mut kept = self.kept().take(&request, &cause);
+        if kept.is_none() && hand.came_before {
+            // A process may have died with it.
+            kept = self.pages.read(&request, identity(&cause)).await;
+        }
         let work = kept.unwrap_or_else(|| Work::new(self.whole(&request, failures)));
         let job = Job {
             request: Arc::new(request),
             cause,
+            sequence: hand.sequence,
             done,
             failures,
             stubborn,
             header_first: stubborn
+                && work.answer.is_none()
                 && known.is_none_or(|known| known.wants_header(Timestamp::now())),
             work,
         };
-        let now = Instant::now();
-        let mut board = self.board();
-        if let Some(left) = board.shut_for(&job.request.repository, now) {
-            drop(board);
-            self.put_off(
-                job,
-                self.spread(left),
-                "nothing of its repository is fetched for now",
-            );
+        if job.work.open.is_empty() {
+            self.is_whole(job);
             return ended;
         }
-        board.add(job, more, now);
-        drop(board);
+        self.board().add(job, hand.more, Instant::now());
         self.added.notify_one();
         ended
     }
@@ -159,6 +175,9 @@ impl Shared {
             }
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
+            if self.in_step {
+                self.unsettled.wait().await;
+            }
         }
     }
 
@@ -169,12 +188,13 @@ impl Shared {
         // What may be so because of the whole repository.
         let mut unseen: Vec<(&Item, Result<Said, Error>)> = Vec::new();
         let mut is_seen = false;
+        let mut steps = Vec::new();
         for (item, said) in document.items.iter().zip(asked.said) {
             match said {
                 Ok(said) if said.is_not_found() => unseen.push((item, Ok(said))),
                 Ok(said) => {
                     is_seen = true;
-                    self.said(document, item, said, received_at);
+                    steps.extend(self.said(document, item, said, received_at));
                 }
                 Err(error @ (Error::Forbidden { .. } | Error::NotFound(_))) => {
                     unseen.push((item, Err(error)));
@@ -192,7 +212,7 @@ impl Shared {
             Seen::Shown => {
                 for (item, said) in unseen {
                     match said {
-                        Ok(said) => self.said(document, item, said, received_at),
+                        Ok(said) => steps.extend(self.said(document, item, said, received_at)),
                         Err(error) => self.failed(document, item, &error, 1),
                     }
                 }
@@ -202,12 +222,13 @@ impl Shared {
             // guessed.
             Seen::Unknown(error) => {
                 for (item, _) in &unseen {
-                    self.put_off_item(item, self.pauses.after(3), &error.to_string());
+                    self.put_off_item(item, AGAIN.after(3), &error.to_string());
                 }
             }
         }
+        self.keep(steps).await;
         if is_seen {
-            self.records.unpark(&document.repository).await;
+            self.parking.unpark(&document.repository).await;
         }
     }
 
@@ -233,50 +254,85 @@ impl Shared {
         }
     }
 
-    fn said(&self, document: &Document, item: &Item, said: Said, received_at: jiff::Timestamp) {
-        let mut board = self.board();
-        let Some(job) = board.job(item.job) else {
-            return;
+    /// Keeps what was read of pull requests that are not whole yet.
+    async fn keep(&self, steps: Vec<(u64, Arc<ChangeRequest>, u32, Step)>) {
+        let of_open: Vec<(Arc<ChangeRequest>, u32, Step)> = {
+            let mut board = self.board();
+            let open = steps
+                .into_iter()
+                .filter(|(job, ..)| board.job(*job).is_some());
+            open.map(|(_, request, place, step)| (request, place, step))
+                .collect()
         };
+        self.pages.keep(&of_open).await;
+    }
+
+    /// Takes an answer in. What is to be kept of it, with its place, if anything is.
+    fn said(
+        &self,
+        document: &Document,
+        item: &Item,
+        said: Said,
+        received_at: jiff::Timestamp,
+    ) -> Option<(u64, Arc<ChangeRequest>, u32, Step)> {
+        let mut board = self.board();
+        let job = board.job(item.job)?;
         let (stubborn, header_first) = (job.stubborn, job.header_first);
         let work = &mut job.work;
-        let more = match said {
+        let kept = self.pages.are_kept();
+        let (part, more) = match said {
             Said::PullRequest { answer, more } => {
+                let part = (kept && !more.is_empty()).then(|| Part::Whole(answer.clone()));
                 work.answer = Some(answer);
-                more
+                (part, more)
             }
             Said::Page { page, more } => {
+                let part = kept.then(|| Part::Page {
+                    page: page.clone(),
+                    received_at,
+                });
                 if let Some(answer) = &mut work.answer {
                     answer.add(page, received_at);
                 }
-                more
+                (part, more)
             }
         };
         // What is known of it lands at once: its lists come after a pause, and may take long.
         if header_first && !more.is_empty() {
-            if let Some(job) = board.remove(item.job) {
+            if let Some(mut job) = board.remove(item.job) {
                 drop(board);
-                let pause = self.pauses.after(3);
-                let outcome = outcome_of(&job.request, &job.cause, job.work.answer);
-                end(job.done, outcome, Verdict::Header { pause });
+                let pause = AGAIN.after(3);
+                let answer = job.work.answer.take();
+                let outcome = outcome_of(&job.request, &job.cause, answer);
+                self.end(job, outcome, Verdict::Header { pause });
             }
-            return;
+            return None;
         }
-        let items: Vec<Item> = more
+        let more: Vec<(u32, PageAsk)> = more
             .into_iter()
             .map(|page| {
-                let ask = Ask::Page(if stubborn {
+                let page = if stubborn {
                     page.at_most(STUBBORN_PAGE)
                 } else {
                     page
-                });
-                Item {
-                    job: item.job,
-                    question: work.ask(ask.clone()),
-                    ask,
-                }
+                };
+                (work.ask(Ask::Page(page.clone())), page)
             })
             .collect();
+        let items: Vec<Item> = more
+            .iter()
+            .map(|(question, page)| Item {
+                job: item.job,
+                question: *question,
+                ask: Ask::Page(page.clone()),
+            })
+            .collect();
+        let step = part.map(|part| {
+            let place = work.steps;
+            work.steps += 1;
+            let step = Step::new(identity(&job.cause), item.question, part, more);
+            (item.job, Arc::clone(&job.request), place, step)
+        });
         if stubborn {
             for one in items {
                 board.ask_apart(document, vec![one], Duration::ZERO, Instant::now());
@@ -285,6 +341,7 @@ impl Shared {
             board.go_on(document, items, Instant::now());
         }
         self.answered(&mut board, item);
+        step
     }
 
     /// One question less; with the last one the pull request is whole.
@@ -297,22 +354,28 @@ impl Shared {
             return;
         }
         if let Some(job) = board.remove(item.job) {
-            let times = job.failures.saturating_sub(self.config.max_attempts);
-            let verdict = match job.work.left_out.as_slice() {
-                [] => Verdict::Settled,
-                [.., last] => Verdict::Partial {
-                    code: last.code,
-                    error: format!(
-                        "{} lists do not come: {}",
-                        job.work.left_out.len(),
-                        last.error
-                    ),
-                    pause: self.pauses.stubborn(times),
-                },
-            };
-            let outcome = outcome_of(&job.request, &job.cause, job.work.answer);
-            end(job.done, outcome, verdict);
+            self.is_whole(job);
         }
+    }
+
+    /// Every question about a pull request is answered, or left out.
+    fn is_whole(&self, mut job: Job) {
+        let times = job.failures.saturating_sub(self.config.max_attempts);
+        let verdict = match job.work.left_out.as_slice() {
+            [] => Verdict::Settled,
+            [.., last] => Verdict::Partial {
+                code: last.code,
+                error: format!(
+                    "{} lists do not come: {}",
+                    job.work.left_out.len(),
+                    last.error
+                ),
+                pause: LEFT_ALONE.after(times + 1),
+            },
+        };
+        let answer = job.work.answer.take();
+        let outcome = outcome_of(&job.request, &job.cause, answer);
+        self.end(job, outcome, verdict);
     }
 
     /// A document failed as a whole.
@@ -327,11 +390,11 @@ impl Shared {
             Class::Split | Class::Retry
                 if in_a_row >= OUTAGE && !self.is_answered(document).await =>
             {
-                let pause = self.pauses.after(in_a_row - OUTAGE + 4);
-                tracing::warn!(
-                    repository = %document.repository, in_a_row, ?pause, %error,
-                    "nothing is answered; what is asked of the repository is put off"
-                );
+                let unanswered = Why::Unanswered {
+                    failures: in_a_row,
+                    error: &error,
+                };
+                let pause = self.parking.park(&document.repository, unanswered).await;
                 let why = format!("{in_a_row} documents failed in a row; the last: {error}");
                 self.shut(document, pause, &why);
             }
@@ -341,7 +404,7 @@ impl Shared {
                 Seen::Shown => self.split(document, &error, 1),
                 Seen::Unknown(other) => {
                     for item in &document.items {
-                        self.put_off_item(item, self.pauses.after(3), &other.to_string());
+                        self.put_off_item(item, AGAIN.after(3), &other.to_string());
                     }
                 }
             },
@@ -363,7 +426,7 @@ impl Shared {
         }
         let pause = match in_a_row {
             0 | 1 => Duration::ZERO,
-            more => self.pauses.after((more - 1).min(LONGEST_SPLIT)),
+            more => AGAIN.after((more - 1).min(LONGEST_SPLIT)),
         };
         tracing::info!(
             questions = document.items.len(), code = error.code(), %error,
@@ -382,6 +445,7 @@ impl Shared {
         let answer = self.easy(document).await;
         if answer.is_ok() {
             self.board().is_answered(document);
+            self.parking.unpark(&document.repository).await;
         }
         answer.is_ok()
     }
@@ -400,7 +464,8 @@ impl Shared {
         match self.easy(document).await {
             Ok(()) => Seen::Shown,
             Err(error @ (Error::Forbidden { .. } | Error::NotFound(_))) => {
-                let pause = self.records.park(&document.repository, &error).await;
+                let hidden = Why::Hidden(&error);
+                let pause = self.parking.park(&document.repository, hidden).await;
                 self.shut(document, pause, &error.to_string());
                 Seen::Hidden
             }
@@ -417,19 +482,37 @@ impl Shared {
         }
     }
 
+    /// How long a request waits because nothing of its repository is fetched, and why.
+    pub(crate) async fn left_out(&self, repository: &RepositoryName) -> Option<(Duration, String)> {
+        if let Some((left, parked)) = self.parking.remaining(repository).await {
+            let why = format!("its repository is parked until {}", parked.until);
+            return Some((self.spread(left), why));
+        }
+        // Only the record tells: it may have been struck out by hand.
+        let failures = self.parking.parked(repository).await;
+        let failures = failures.map_or(0, |parked| parked.failures);
+        self.board().open(repository, failures, Instant::now());
+        None
+    }
+
     /// A pause that does not end for all at the very same moment.
     fn spread(&self, pause: Duration) -> Duration {
-        pause + self.pauses.after(1) / 4
+        pause + AGAIN.after(1) / 4
     }
 
     /// Gives a job back through no fault of its own. What was read of it is kept.
     fn put_off(&self, job: Job, pause: Duration, why: &str) {
-        self.kept().put(&job.request, &job.cause, job.work, pause);
-        let outcome = Outcome::Retry {
-            after: pause,
-            reason: why.to_owned(),
+        let ended = Ended {
+            outcome: Outcome::Retry {
+                after: pause,
+                reason: why.to_owned(),
+            },
+            verdict: Verdict::Unknown,
+            steps: job.work.steps,
+            goes_on: true,
         };
-        end(job.done, outcome, Verdict::Unknown);
+        self.kept().put(&job.request, &job.cause, job.work, pause);
+        self.tell(job.sequence, job.done, ended);
     }
 
     /// Gives the job of a question back, as [`Self::put_off`].
@@ -454,7 +537,7 @@ impl Shared {
         {
             // What was read before it is not lost for it.
             job.work.page_retries += 1;
-            let pause = self.pauses.after(job.work.page_retries.min(LONGEST_SPLIT));
+            let pause = AGAIN.after(job.work.page_retries.min(LONGEST_SPLIT));
             board.ask_apart(document, vec![item.clone()], pause, Instant::now());
             return;
         }
@@ -467,7 +550,7 @@ impl Shared {
                 job.work.open.insert(item.question, smaller.ask.clone());
                 let pause = if job.stubborn {
                     job.work.page_retries += 1;
-                    self.pauses.after(job.work.page_retries.min(LONGEST_SPLIT))
+                    AGAIN.after(job.work.page_retries.min(LONGEST_SPLIT))
                 } else {
                     Duration::ZERO
                 };
@@ -505,7 +588,7 @@ impl Shared {
             }
             // Nothing was wrong with this pull request: it keeps its good name.
             Class::Retry => {
-                let after = self.pauses.after(in_a_row.saturating_add(1));
+                let after = AGAIN.after(in_a_row.min(LONGEST_SPLIT));
                 (Outcome::Retry { after, reason }, Verdict::Unknown)
             }
             Class::Split if job.stubborn => {
@@ -517,7 +600,7 @@ impl Shared {
                 (Outcome::Park { code, reason }, Verdict::Settled)
             }
             Class::Split => {
-                let pause = self.pauses.after(job.failures + 1);
+                let pause = AGAIN.after(job.failures + 1);
                 let verdict = Verdict::Failed {
                     code: error.code(),
                     error: reason.clone(),
@@ -531,13 +614,54 @@ impl Shared {
                 (Outcome::Park { code, reason }, Verdict::Settled)
             }
         };
-        end(job.done, outcome, verdict);
+        self.end(job, outcome, verdict);
+    }
+
+    fn end(&self, job: Job, outcome: Outcome, verdict: Verdict) {
+        let ended = Ended {
+            outcome,
+            verdict,
+            steps: job.work.steps,
+            goes_on: false,
+        };
+        self.tell(job.sequence, job.done, ended);
+    }
+
+    /// Tells whoever waits. They may be gone; the message then comes again.
+    fn tell(&self, sequence: u64, done: oneshot::Sender<Ended>, ended: Ended) {
+        if self.in_step {
+            self.unsettled.add(sequence);
+        }
+        if done.send(ended).is_err() {
+            self.unsettled.remove(&[sequence]);
+        }
+    }
+
+    /// From now on the next document waits until the broker has what the last one brought.
+    pub(crate) const fn keep_in_step(&mut self) {
+        self.in_step = true;
+    }
+
+    /// The broker knows how these ended.
+    pub(crate) fn settled(&self, sequences: &[u64]) {
+        self.unsettled.remove(sequences);
+    }
+
+    pub(crate) const fn pages(&self) -> &Pages {
+        &self.pages
     }
 }
 
-/// Tells whoever waits. They may be gone; the message then comes again.
-fn end(done: oneshot::Sender<Ended>, outcome: Outcome, verdict: Verdict) {
-    let _ = done.send(Ended { outcome, verdict });
+/// A request in hand, apart from what it says.
+pub(crate) struct Hand {
+    /// Its message id.
+    pub(crate) cause: String,
+    /// Its place in the stream.
+    pub(crate) sequence: u64,
+    /// It was handed out before.
+    pub(crate) came_before: bool,
+    /// More requests are known to come.
+    pub(crate) more: bool,
 }
 
 fn outcome_of(request: &ChangeRequest, cause: &str, answer: Option<PullRequestAnswer>) -> Outcome {

@@ -67,7 +67,7 @@ impl Case for StillWorld {
             batch_wait: Duration::from_millis(20),
             ..setup.pipeline.fetch.clone()
         };
-        FetchPr::new(client, fetch, vec![Lane::Realtime, Lane::Bulk])
+        FetchPr::new(client, fetch, vec![Lane::Realtime, Lane::Bulk]).in_step()
     }
 
     fn sample(&self, n: usize) -> Outgoing {

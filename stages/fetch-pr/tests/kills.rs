@@ -6,20 +6,21 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fetch_pr::FetchPr;
+use futures::future::join_all;
 use github_sim::{Config, Effect, Fault, Generate, Sim};
 use jiff::Timestamp;
 use prmirror_kit::testing::{NatsServer, stored};
-use prmirror_kit::{Bus, Outgoing, Stage as _};
+use prmirror_kit::{Bus, Outgoing};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
-use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED};
+use prmirror_proto::subjects::{BUCKET_PAGES, STREAM_CHANGES, STREAM_FETCHED};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
 /// Pull requests, in documents of so many.
-const PRS: u64 = 40;
-const BATCH: usize = 8;
+const PRS: u64 = 12;
+const BATCH: usize = 4;
 
 /// Longer than the broker waits before it gives a dead process's messages to another.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -60,13 +61,30 @@ async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> 
     }
 }
 
+/// Pull requests of every size, of which some have further pages.
+fn generated() -> Sim {
+    let mut config = Config::generated(Generate::new(PRS, 11));
+    config.journal = true;
+    Sim::start(config).unwrap()
+}
+
+/// One pull request whose comments take many documents.
+fn paged() -> Sim {
+    let mut config = Config::empty("octo-org", "octo-repo");
+    config.journal = true;
+    let sim = Sim::start(config).unwrap();
+    let comments: Vec<Value> = (0..520).map(|n| json!({ "body": n.to_string() })).collect();
+    let pr = json!({ "number": 1, "comments": comments });
+    sim.add_pr("octo-org", "octo-repo", pr).unwrap();
+    sim
+}
+
 impl World {
-    async fn start() -> Self {
-        let sim = Sim::start(Config::generated(Generate::new(PRS, 11))).unwrap();
+    async fn start(sim: Sim) -> Self {
         let server = NatsServer::start().await;
         let bus = server.bus().await;
         let repository = RepositoryName::new("octo-org", "octo-repo").unwrap();
-        for number in 1..=PRS {
+        for number in 1..=sim.pull_requests() as u64 {
             let request = ChangeRequest {
                 repository: repository.clone(),
                 number,
@@ -125,7 +143,13 @@ impl World {
         )
     }
 
-    /// The answer to this request for whole pull requests does not come; what it is about.
+    /// Documents that GitHub was sent.
+    fn documents(&self) -> u64 {
+        let asked = self.sim.stats().operations;
+        asked.get("PullRequests").map_or(0, |one| one.requests)
+    }
+
+    /// The answer to this request for pull requests does not come; what it is about.
     async fn hold(&self, request: u64) -> BTreeSet<u64> {
         self.sim.faults().add(Fault {
             every: Some(request),
@@ -148,25 +172,32 @@ impl World {
         let mut fetched = self.fetched().await;
         fetched.sort_unstable();
         // Also: nothing is passed on twice.
-        assert!(fetched.iter().copied().eq(1..=PRS), "{fetched:?}");
+        let all = 1..=self.sim.pull_requests() as u64;
+        assert!(fetched.iter().copied().eq(all), "{fetched:?}");
+        let kv = self.bus.kv(BUCKET_PAGES).await.unwrap();
+        until("no page is kept any more", || async {
+            kv.keys().await.unwrap().is_empty().then_some(())
+        })
+        .await;
     }
 }
 
-/// Killed while the answer to this request is awaited, when all that was answered before is passed on.
-async fn between(request: u64) {
-    let world = World::start().await;
+/// How many documents it takes when nobody is killed.
+async fn undisturbed(sim: Sim) -> u64 {
+    let world = World::start(sim).await;
+    let _process = world.process();
+    world.completed().await;
+    let (again, _) = world.asked();
+    assert_eq!(again, BTreeSet::new());
+    world.documents()
+}
+
+/// Killed at the moment when this request arrives: whatever was answered before is not asked for again.
+async fn killed_at(request: u64, world: World) -> World {
     let mut process = world.process();
     let under_way = world.hold(request).await;
-    let (_, asked) = world.asked();
-    let answered: BTreeSet<u64> = asked.difference(&under_way).copied().collect();
-    until("what was answered is passed on", || async {
-        let fetched: BTreeSet<u64> = world.fetched().await.into_iter().collect();
-        let durable = format!("{}-bulk", FetchPr::NAME);
-        let left = world.bus.unsettled(STREAM_CHANGES, &durable).await.unwrap();
-        let settled = left == Some(PRS - answered.len() as u64);
-        (settled && answered.is_subset(&fetched)).then_some(())
-    })
-    .await;
+    let (before, _) = world.asked();
+    assert_eq!(before, BTreeSet::new());
     process.kill9();
     world.sim.faults().clear();
     let _process = world.process();
@@ -174,42 +205,40 @@ async fn between(request: u64) {
     let (again, _) = world.asked();
     assert!(
         again.is_subset(&under_way),
-        "asked for again: {again:?}, of which only {under_way:?} was under way"
+        "at {request}: asked for again: {again:?}, of which only {under_way:?} was under way"
     );
-    let most = BATCH.max(under_way.len());
-    assert!(again.len() <= most, "{again:?}");
-    assert!(
-        !again.is_empty(),
-        "it was killed before it could do anything"
-    );
+    assert!(again.len() <= BATCH, "{again:?}");
+    world
 }
 
-/// Killed while the answer to this request is awaited, whatever has become of the ones before it.
-async fn at_once(request: u64) {
-    let world = World::start().await;
-    let mut process = world.process();
-    let under_way = world.hold(request).await;
-    process.kill9();
-    let kept: BTreeSet<u64> = world.fetched().await.into_iter().collect();
-    world.sim.faults().clear();
-    let _process = world.process();
-    world.completed().await;
-    let (again, _) = world.asked();
-    let lost: BTreeSet<u64> = again.difference(&under_way).copied().collect();
-    // What had been passed on may come again when the broker had not been told that it is done.
-    assert!(
-        lost.len() <= 2 * BATCH,
-        "asked for again: {again:?}, under way were {under_way:?}, passed on {kept:?}"
-    );
-}
-
+/// At every request there is. Most of the time nothing happens: the broker waits for the dead.
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_between_two_requests_it_fetches_one_document_again() {
-    // Most of the time nothing happens: the broker waits for the dead.
-    tokio::join!(between(1), between(2), between(3), between(5));
+async fn killed_at_any_request_it_fetches_one_document_again() {
+    let all = undisturbed(generated()).await;
+    assert!(all > PRS.div_ceil(BATCH as u64), "some have further pages");
+    let positions: Vec<u64> = (1..=all).collect();
+    for some in positions.chunks(4) {
+        let killed = some.iter().map(|request| async move {
+            killed_at(*request, World::start(generated()).await).await
+        });
+        join_all(killed).await;
+    }
 }
 
+/// Of a pull request that takes many documents no page is read twice but those that were under way.
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_moment_it_loses_nothing() {
-    tokio::join!(at_once(2), at_once(4));
+async fn killed_between_two_pages_it_goes_on_where_it_stopped() {
+    let all = undisturbed(paged()).await;
+    assert!(all >= 5, "{all} documents");
+    let killed = (1..=all).map(|request| async move {
+        let world = killed_at(request, World::start(paged()).await).await;
+        let mut documents = world.sim.journal().requests;
+        documents.retain(|one| one.operation == "PullRequests");
+        assert_eq!(
+            documents.len() as u64,
+            all + 1,
+            "killed at {request}, it asked for more than that again"
+        );
+    });
+    join_all(killed).await;
 }

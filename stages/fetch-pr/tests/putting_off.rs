@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::{NAME, OWNER, World, client, config, delivery, fetched, pause, told};
 use fetch_pr::FetchPr;
 use github_sim::{Config, Effect, Fault};
+use jiff::{SignedDuration, Timestamp};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::testing::{NatsServer, Running, eventually, eventually_equal, setup, stored};
 use prmirror_kit::{Bus, Outgoing, Stage as _};
@@ -67,6 +68,55 @@ async fn a_half_read_pull_request_goes_on_where_it_stopped() {
     let stats = world.sim.stats();
     assert_eq!(stats.detail_requests, BTreeMap::from([(2, 1)]));
     assert_eq!(stats.requests, 3, "the whole, a refusal, the rest");
+}
+
+/// Another process finds what was read in the broker's bucket; what a newer request wants to know it asks
+/// for.
+#[tokio::test]
+async fn a_half_read_pull_request_is_finished_by_another_process() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let comments: Vec<_> = (0..90).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    let limit = || Effect::SecondaryLimit {
+        status: 403,
+        retry_after: Some(1),
+    };
+    let at_the_second = || Fault {
+        every: Some(2),
+        ..Fault::new(limit()).times(1)
+    };
+    world.sim.faults().add(at_the_second());
+    let again = |request: &ChangeRequest| {
+        let mut message = delivery(request);
+        message.delivered = 2;
+        [message]
+    };
+    let request = world.request(2);
+    let first = process(&world, &bus, config());
+    pause(&told(first.handle(&[delivery(&request)]).await)[0]);
+    let finished = async |by: FetchPr, request: &ChangeRequest| {
+        let message = again(request);
+        eventually("the pause is over", || async {
+            let outcomes = told(by.handle(&message).await);
+            (outcomes == [fetched(2)]).then_some(())
+        })
+        .await;
+    };
+    finished(process(&world, &bus, config()), &request).await;
+    assert_eq!(world.sim.stats().detail_requests[&2], 1);
+
+    world.sim.faults().add(at_the_second());
+    let third = process(&world, &bus, config());
+    pause(&told(third.handle(&[delivery(&request)]).await)[0]);
+    let newer = ChangeRequest {
+        basis: "seen:1".to_owned(),
+        ..request
+    };
+    finished(process(&world, &bus, config()), &newer).await;
+    assert_eq!(world.sim.stats().detail_requests[&2], 3);
 }
 
 /// What a newer request wants to know, pages of before do not tell.
@@ -227,6 +277,71 @@ async fn a_forbidden_pull_request_is_set_aside_alone() {
     let outcomes = world.fetch(&[1, 2, 3, 4]).await;
     let park = common::Told::Park("github-forbidden".to_owned());
     assert_eq!(outcomes, [fetched(1), fetched(2), park, fetched(4)]);
+}
+
+/// While nothing is answered, whoever works on the repository asks nothing, until somebody has had an answer
+/// or strikes it out.
+#[tokio::test]
+async fn an_outage_is_known_to_every_process() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let requests = [1, 2, 3, 4, 5, 6].map(|number| delivery(&world.request(number)));
+    let outage = Fault::new(Effect::Html { status: 503 });
+    world.sim.faults().add(outage);
+    let stage = process(&world, &bus, config());
+    let known = eventually("it is taken for an outage", || async {
+        stage.handle(&requests).await;
+        parked(&bus).await
+    })
+    .await;
+    assert_eq!((known.times, known.code.as_str()), (1, "github-server"));
+    assert!(known.failures >= 12, "{known:?}");
+    assert!(known.reason.contains("503"), "{known:?}");
+    let asked = world.sim.stats().requests;
+    let other = process(&world, &bus, config());
+    for told in told(other.handle(&requests).await) {
+        assert!(pause(&told) > Duration::ZERO);
+    }
+    assert_eq!(world.sim.stats().requests, asked, "nobody was asked");
+
+    world.sim.faults().clear();
+    let kv = bus.kv(BUCKET_STUBBORN).await.unwrap();
+    kv.delete(&parked_key(&repository())).await.unwrap();
+    for stage in [stage, other] {
+        let outcomes = told(stage.handle(&requests).await);
+        assert_eq!(outcomes, [1, 2, 3, 4, 5, 6].map(fetched));
+    }
+}
+
+/// A process that was started anew knows what has failed: one document, and an easy question, tell that
+/// nothing has changed.
+#[tokio::test]
+async fn after_a_pause_one_document_tells() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let past = Timestamp::now() - SignedDuration::from_secs(60);
+    let before = Parked {
+        since: past,
+        times: 1,
+        code: "github-server".to_owned(),
+        reason: "GitHub answered HTTP 503".to_owned(),
+        until: past,
+        failures: 12,
+    };
+    let kv = bus.kv(BUCKET_STUBBORN).await.unwrap();
+    kv.put(&parked_key(&repository()), &before).await.unwrap();
+    let outage = Fault::new(Effect::Html { status: 503 });
+    world.sim.faults().add(outage);
+    let requests = [1, 2, 3, 4, 5, 6].map(|number| delivery(&world.request(number)));
+    let stage = process(&world, &bus, config());
+    for told in told(stage.handle(&requests).await) {
+        assert!(pause(&told) > Duration::ZERO);
+    }
+    assert_eq!(world.sim.stats().requests, 2);
+    let known = parked(&bus).await.unwrap();
+    assert_eq!((known.since, known.times, known.failures), (past, 2, 13));
 }
 
 /// While nothing is answered, one document after a pause is all that is tried.

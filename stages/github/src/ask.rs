@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use prmirror_proto::{Connection, KeyData, RepositoryName};
+use serde::{Deserialize, Serialize};
 
 use crate::documents;
 
@@ -197,7 +198,7 @@ pub enum Ask {
 }
 
 /// A further page that is to be read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PageAsk {
     /// Which list.
     pub connection: Connection,
@@ -208,14 +209,35 @@ pub struct PageAsk {
     /// Where the page begins; at the list's beginning, if nothing of it has been read.
     pub(crate) after: Option<String>,
     /// The state of the pull request whose list it is.
+    #[serde(with = "shared")]
     pub(crate) state: Arc<State>,
 }
 
 /// What tells two states of a pull request apart: pages of different ones make no list.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) updated_at: String,
     pub(crate) head_ref_oid: String,
+}
+
+/// A shared value, written as the value itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Arc<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        T::serialize(value, serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 impl Ask {

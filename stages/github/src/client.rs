@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::answer::{self, Answer};
 use crate::app::{App, Rest};
-use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency, chance};
+use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency};
 use crate::cost;
 use crate::credential::Credential;
 use crate::documents;
@@ -506,8 +506,7 @@ fn learn(
             Ok(_) => standing.succeeded(now),
             Err(Error::RateLimited { retry_after }) => standing.exhausted(*retry_after, now),
             Err(Error::SecondaryLimit { retry_after }) => {
-                let jitter = (chance() >> 40) as f64 / f64::from(1 << 24);
-                *retry_after = standing.strike(*retry_after, jitter, now);
+                *retry_after = standing.strike(*retry_after, now);
             }
             // GitHub takes points for a time-out when it is over, and says so with no answer.
             Err(

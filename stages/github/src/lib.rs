@@ -10,6 +10,7 @@
 //!   [`Client::pull_requests_of_commit`] finds whose head a commit is.
 //! - [`Client::question`] sends a document of somebody else, to look on another path than the mirror's.
 //! - [`Client::hook`] reads which webhook deliveries of an App failed, and has them sent again.
+//! - [`Parking`] knows the repositories of which nothing is fetched for now.
 //! - [`wire`] has GitHub's own shapes; [`pull_request_of`] makes the mirror's snapshots of them.
 //!
 //! Requests wait for their turn in `budget`, which all processes share over the broker: one request
@@ -34,6 +35,7 @@ mod hook;
 mod key_data;
 mod look;
 mod numbers;
+mod parking;
 mod probe;
 mod pull_requests;
 mod question;
@@ -54,6 +56,7 @@ pub use hook::{Attempt, Attempts, Hook};
 pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
 pub use look::{KEY_DATA_PAGE, Look, LookAt, NODES, Seen};
 pub use numbers::{NUMBERS_AT_ONCE, Numbered};
+pub use parking::{Parking, Why};
 pub use probe::{PROBED_AT_ONCE, Probed};
 pub use pull_requests::{Asked, PageSizes, PullRequestAnswer, Said, Wanted};
 pub use question::Question;

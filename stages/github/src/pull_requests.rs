@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_proto::{AnswerError, Connection, FetchOutcome, Lane, Page, RepositoryName};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::answer::{Answer, GraphqlError};
@@ -36,7 +36,7 @@ pub struct PageSizes {
 }
 
 /// What GitHub said of one pull request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PullRequestAnswer {
     /// When the first request was sent.
     pub observed_at: Timestamp,
@@ -466,7 +466,11 @@ fn page_in<'e>(
 ) -> Result<Said, Error> {
     let mut errors = errors.peekable();
     if errors.peek().is_some() {
-        return Err(worst(errors));
+        let errors: Vec<&GraphqlError> = errors.collect();
+        if errors.iter().all(|error| is_forbidden(error)) {
+            return Err(forbidden(&errors));
+        }
+        return Err(worst(errors.into_iter()));
     }
     let node = node.ok_or_else(|| Error::Moved("it vanished while its pages were read".into()))?;
     let node: BTreeMap<&str, &RawValue> = serde_json::from_str(node.get()).map_err(shape)?;
@@ -548,6 +552,14 @@ fn is_forbidden(error: &GraphqlError) -> bool {
     matches!(kind, Some("FORBIDDEN" | "INSUFFICIENT_SCOPES"))
 }
 
+/// What a token may not see, in GitHub's words.
+fn forbidden(errors: &[&GraphqlError]) -> Error {
+    let texts: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+    Error::Forbidden {
+        message: texts.join("; "),
+    }
+}
+
 /// The error that says most about what to do with one pull request.
 fn worst<'e>(errors: impl Iterator<Item = &'e GraphqlError>) -> Error {
     let errors: Vec<GraphqlError> = errors.cloned().collect();
@@ -586,10 +598,7 @@ fn one<'e>(
         }
         // It may see nothing of it at all, as a rule because of the whole repository.
         None if errors.iter().all(|error| is_forbidden(error)) => {
-            let texts: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-            return Err(Error::Forbidden {
-                message: texts.join("; "),
-            });
+            return Err(forbidden(&errors));
         }
         None => return Err(worst(errors.iter().copied())),
         // What this token may not see stays unseen however often it is asked for: the answer goes

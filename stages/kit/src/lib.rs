@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod backoff;
 mod bus;
 mod command;
 pub mod config;
@@ -24,6 +25,7 @@ mod unsettled;
 pub use prmirror_proto as proto;
 pub use tokio_util::sync::CancellationToken;
 
+pub use backoff::Backoff;
 pub use bus::{Bus, ConnectError, PublishError, PublishReceipt, StreamError, StreamState};
 pub use command::{
     CommonArgs, LogFormat, Setup, init_logging, main, main_with, shutdown_on_signal,

@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use jiff::Timestamp;
 use prmirror_proto::subjects::BUCKET_BODIES;
 
+use crate::backoff::Backoff;
 use crate::bus::{Bus, StreamError};
 use crate::delivery::{Delivery, received};
 use crate::objects::{self, FetchError};
@@ -22,8 +23,12 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long the broker keeps the place of a reader that does not ask.
 const KEPT: Duration = Duration::from_secs(600);
 
-/// Failures in a row after which the broker is given up; waits between them grow to 2 s.
+/// Failures in a row after which the broker is given up.
 const FAILURES: u32 = 15;
+
+/// The pauses between them.
+const AGAIN: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(2)).jitter(0.25);
 
 /// A place in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +156,7 @@ impl Reading {
                         });
                     }
                     tracing::debug!(stream = self.stream, failures, "reading on: {error}");
-                    let pause = Duration::from_millis(50 << failures.min(5));
-                    tokio::time::sleep(pause.min(Duration::from_secs(2))).await;
+                    tokio::time::sleep(AGAIN.after(failures)).await;
                 }
             }
         }

@@ -21,6 +21,12 @@ pub trait Stage: Send + Sync + 'static {
     /// The same delivery can come again, for a process can die between the effect and the
     /// acknowledgement: what it does must be the same when it is done twice.
     fn handle(&self, batch: &[Delivery]) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Called when the deliveries at these places of their stream are out of hand: the broker holds what
+    /// followed from them, and was told their outcomes. It need not have heard: they may come again.
+    fn settled(&self, _sequences: &[u64]) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// A durable consumer that a stage reads from.

@@ -9,12 +9,12 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use prmirror_proto::envelope::{HEADER_BODY_OBJECT, HEADER_MESSAGE_ID};
 use prmirror_proto::subjects::BUCKET_BODIES;
 
-use crate::bus::{Bus, HEADER_ROOM, PublishError, PublishReceipt, StreamError};
+use crate::bus::{Bus, HEADER_ROOM, PublishError, PublishReceipt, StreamError, WINDOW};
 use crate::delivery::{Delivery, envelope_of, headers_of};
 use crate::objects;
 
@@ -129,6 +129,53 @@ impl Bus {
         body: Bytes,
         message_id: &str,
     ) -> Result<PublishReceipt, PublishError> {
+        self.republish_after(subject, headers, body, message_id, None)
+            .await
+    }
+
+    /// Hands out anew, at once, what waits in a work queue on the subjects that fit the filter, whatever
+    /// pause was asked for: each message is put in its own place under another id, unless a newer one is
+    /// there or it is done with. Only of a queue that keeps one message a subject. Returns how many.
+    ///
+    /// # Errors
+    /// When the broker does not answer; some may have been handed out by then.
+    pub async fn hand_out_again(&self, stream: &str, filter: &str) -> Result<usize, StreamError> {
+        let subjects = self.queued_subjects(stream, filter).await?;
+        let results = futures::stream::iter(subjects)
+            .map(|subject| async move { self.hand_out_one(stream, &subject).await })
+            .buffer_unordered(WINDOW);
+        let handed_out: Vec<bool> = results.try_collect().await?;
+        Ok(handed_out.into_iter().filter(|again| *again).count())
+    }
+
+    async fn hand_out_one(&self, stream: &str, subject: &str) -> Result<bool, StreamError> {
+        let Some(waiting) = self.newest_on(stream, subject).await? else {
+            return Ok(false);
+        };
+        let sequence = waiting.stream_sequence;
+        let id = format!("{}~{sequence}", waiting.id());
+        let again =
+            self.republish_after(subject, &waiting.headers, waiting.body, &id, Some(sequence));
+        match again.await {
+            Ok(_) => Ok(true),
+            // Another one is there by now, or none.
+            Err(PublishError::Refused { .. }) => Ok(false),
+            Err(error @ PublishError::Unavailable { .. }) => Err(StreamError {
+                stream: stream.to_owned(),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The same, if the newest message on the subject has this sequence.
+    async fn republish_after(
+        &self,
+        subject: &str,
+        headers: &BTreeMap<String, String>,
+        body: Bytes,
+        message_id: &str,
+        newest: Option<u64>,
+    ) -> Result<PublishReceipt, PublishError> {
         let unavailable = |source: async_nats::Error| PublishError::Unavailable {
             subject: subject.to_owned(),
             source,
@@ -148,7 +195,10 @@ impl Bus {
             map.insert(HEADER_BODY_OBJECT, name.map_err(unavailable)?);
             body = Bytes::new();
         }
-        let message = PublishMessage::build().headers(map).payload(body);
+        let mut message = PublishMessage::build().headers(map).payload(body);
+        if let Some(newest) = newest {
+            message = message.expected_last_subject_sequence(newest);
+        }
         let sent = self.jetstream().send_publish(subject.to_owned(), message);
         let ack = sent
             .await

@@ -1,13 +1,20 @@
 //! The streams, KV buckets and object store that the stages share.
 
+use std::time::Duration;
+
 use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv, object_store};
-use prmirror_proto::subjects::{BUCKET_BODIES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS};
+use prmirror_proto::subjects::{
+    BUCKET_BODIES, BUCKET_PAGES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS,
+};
 use tracing::info;
 
 use crate::bus::{Bus, jetstream_error};
 use crate::config::Pipeline;
+
+/// How long pages of a pull request are kept that nobody came back for.
+const LEFT_OVER: Duration = Duration::from_secs(86_400);
 
 /// Why a stream or bucket is not as it has to be.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +133,11 @@ async fn ensure_bucket(bus: &Bus, bucket: &str) -> Result<(), async_nats::Error>
             history: 1,
             storage: StorageType::File,
             num_replicas: 1,
+            max_age: if bucket == BUCKET_PAGES {
+                LEFT_OVER
+            } else {
+                Duration::ZERO
+            },
             ..kv::Config::default()
         })
         .await?;

@@ -98,6 +98,64 @@ async fn quarantined(bus: &Bus) -> Vec<Quarantined> {
     messages.iter().map(|message| message.decode()).collect()
 }
 
+/// A stage that notes what it is told of, with what the broker knew by then.
+struct Listener {
+    bus: Bus,
+    told: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Stage for Listener {
+    const NAME: &'static str = "requester";
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![input()]
+    }
+
+    async fn handle(&self, batch: &[Delivery]) -> Vec<Outcome> {
+        let results = batch.iter().map(|delivery| {
+            let message = Outgoing::new(&request(delivery.stream_sequence, "x"));
+            Outcome::Emit(vec![message.unwrap()])
+        });
+        results.collect()
+    }
+
+    async fn settled(&self, sequences: &[u64]) {
+        let results = stored(&self.bus, STREAM_CHANGES).await.len() as u64;
+        let acknowledged = consumer(&self.bus).await;
+        let acknowledged = acknowledged.cached_info().ack_floor.stream_sequence;
+        let known = results.min(acknowledged);
+        let told = sequences.iter().map(|sequence| (*sequence, known));
+        self.told.lock().unwrap().extend(told);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_is_told_when_the_broker_knows() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    send(&bus, 0..5).await;
+    let told: Arc<Mutex<Vec<(u64, u64)>>> = Arc::default();
+    let stage = Listener {
+        bus: bus.clone(),
+        told: Arc::clone(&told),
+    };
+    let (setup, _data) = new_setup(&bus);
+    let running = Running::start(setup, stage);
+    eventually("it is told of all", || async {
+        (told.lock().unwrap().len() == 5).then_some(())
+    })
+    .await;
+    running.stop().await.unwrap();
+    let told = told.lock().unwrap().clone();
+    for (place, (sequence, known)) in (1..).zip(told) {
+        assert_eq!(sequence, place);
+        assert!(
+            known >= sequence,
+            "{sequence} before the broker knew: {known}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_filled_and_in_order() {
     let server = NatsServer::start().await;

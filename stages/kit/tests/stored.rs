@@ -3,8 +3,15 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 use common::{finding, large_finding, outgoing, request};
+use futures::StreamExt as _;
+use prmirror_kit::Outgoing;
 use prmirror_kit::proto::subjects::{STREAM_CHANGES, STREAM_FINDINGS};
 use prmirror_kit::proto::{ChangeRequest, Finding};
 use prmirror_kit::testing::NatsServer;
@@ -47,7 +54,7 @@ async fn what_is_stored_is_found_by_place_and_by_subject() {
     );
 
     // The work queue, which has one reader, is looked at all the same.
-    bus.publish(prmirror_kit::Outgoing::new(&request(7, "x")).unwrap(), None)
+    bus.publish(Outgoing::new(&request(7, "x")).unwrap(), None)
         .await
         .unwrap();
     let newest = bus
@@ -63,6 +70,47 @@ async fn what_is_stored_is_found_by_place_and_by_subject() {
         .await
         .unwrap();
     assert!(other.is_none());
+}
+
+/// What waits for a time is there at once, and is the same; what is done with does not come back.
+#[tokio::test]
+async fn what_waits_is_handed_out_again() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    for number in 1..=3 {
+        let message = Outgoing::new(&request(number, "x")).unwrap();
+        bus.publish(message, None).await.unwrap();
+    }
+    let stream = bus.jetstream().get_stream(STREAM_CHANGES).await.unwrap();
+    let consumer = stream
+        .create_consumer(pull::Config {
+            durable_name: Some("taker".to_owned()),
+            ..pull::Config::default()
+        })
+        .await
+        .unwrap();
+    let take = async |count: usize| {
+        let messages = consumer.fetch().max_messages(count).messages().await;
+        let messages: Vec<_> = messages.unwrap().map(Result::unwrap).collect().await;
+        messages
+    };
+    let first = take(3).await;
+    assert_eq!(first.len(), 3);
+    first[0].double_ack().await.unwrap();
+    for waits in &first[1..] {
+        let hour = Duration::from_secs(3_600);
+        waits.ack_with(AckKind::Nak(Some(hour))).await.unwrap();
+    }
+    bus.client().flush().await.unwrap();
+    let again = bus.hand_out_again(STREAM_CHANGES, "pr.changes.*.o.r.>");
+    assert_eq!(again.await.unwrap(), 2);
+    let none = bus.hand_out_again(STREAM_CHANGES, "pr.changes.*.o.other.>");
+    assert_eq!(none.await.unwrap(), 0);
+    let second = take(2).await;
+    let bodies = |messages: &[Message]| -> BTreeSet<Vec<u8>> {
+        messages.iter().map(|one| one.payload.to_vec()).collect()
+    };
+    assert_eq!(bodies(&second), bodies(&first[1..]));
 }
 
 #[tokio::test]

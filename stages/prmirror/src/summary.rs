@@ -148,7 +148,9 @@ impl RepositoryView {
             gaps.push(format!("{name}: {missing}"));
         }
         for (rule, count) in &status.findings_by_rule {
-            if *count > 0 && (rule != MISSING || status.missing == 0) {
+            let told = (rule == MISSING && status.missing > 0)
+                || (self.parked.is_some() && OF_PARKED.contains(&rule.as_str()));
+            if *count > 0 && !told {
                 gaps.push(format!("{name}: {}", named(status, rule, *count)));
             }
         }
@@ -164,6 +166,9 @@ impl RepositoryView {
 
 /// The rule that finds what is missing, which is counted without it too.
 const MISSING: &str = "missing";
+
+/// The rules that tell of a repository of which nothing is fetched, as its record does.
+pub(crate) const OF_PARKED: [&str; 2] = ["parked", "unanswered"];
 
 /// `rule: 3 (#12, #15, #20)`: a count and the lowest numbers.
 fn named(status: &RepositoryStatus, rule: &str, count: u64) -> String {
@@ -490,9 +495,13 @@ fn walk(state: &BackfillState) -> String {
 }
 
 /// Why nothing of a repository is fetched, in words.
-fn why_parked(parked: &Parked) -> String {
+pub(crate) fn why_parked(parked: &Parked) -> String {
+    let failed = match parked.failures {
+        0 => String::new(),
+        failures => format!("{failures} documents failed in a row, the last: "),
+    };
     format!(
-        "nothing is fetched since {:.0}, and tried again at {:.0}: {} ({})",
+        "nothing is fetched since {:.0}, and tried again at {:.0}: {failed}{} ({})",
         parked.since, parked.until, parked.reason, parked.code
     )
 }

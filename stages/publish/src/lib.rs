@@ -6,6 +6,7 @@
 //! `reconcile` over NATS; and puts read-only copies where other processes can open them.
 
 mod open;
+mod parked;
 mod readers;
 mod rebuild;
 mod service;

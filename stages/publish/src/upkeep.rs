@@ -11,6 +11,7 @@ use prmirror_kit::{Bus, CancellationToken, Outgoing};
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use crate::parked::parked;
 use crate::readers::Readers;
 use crate::stubborn::stubborn;
 use crate::under_way::under_way;
@@ -64,6 +65,7 @@ pub async fn reconcile_once(
         under_way: under_way(bus).await?.into_iter().collect(),
         thorough,
         stubborn: stubborn(bus, pipeline.fetch.max_attempts).await?,
+        parked: parked(bus).await?,
         ..settings(pipeline)
     };
     let reconciled = writer.reconcile(settings).await?;

@@ -10,6 +10,7 @@
 mod broker;
 pub mod compare;
 mod deployment;
+pub mod faults;
 mod mirror;
 mod processes;
 mod programs;

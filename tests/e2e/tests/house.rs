@@ -120,6 +120,30 @@ fn only_github_sends_requests_and_only_publish_writes_the_database() {
 }
 
 #[test]
+fn pauses_grow_by_one_policy() {
+    for (name, (folder, _)) in packages() {
+        if matches!(
+            name.as_str(),
+            "github-sim" | "prmirror-e2e" | "prmirror-bench"
+        ) {
+            continue;
+        }
+        for (path, text) in sources(&folder) {
+            let by_hand = text.lines().find(|line| {
+                let doubles = line.contains("(1 <<") || line.contains("00 <<");
+                doubles && (line.contains("Duration") || line.contains("saturating_mul"))
+            });
+            let is_the_policy = path.ends_with("kit/src/backoff.rs");
+            assert!(
+                by_hand.is_none() || is_the_policy,
+                "{}: {by_hand:?} is a matter of prmirror_kit::Backoff",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn only_validate_makes_valid_messages() {
     for (name, (folder, _)) in packages() {
         if matches!(

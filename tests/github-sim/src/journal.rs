@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::faults::Verdict;
 use crate::webhooks::events;
 use crate::world::{Change, RepositoryKey};
 
@@ -15,6 +16,20 @@ pub struct Journal {
     pub changes: Vec<Changed>,
     /// Whole pull requests that were given to clients.
     pub answers: Vec<Answered>,
+    /// Requests for GraphQL that were not refused, and what went wrong with them.
+    pub requests: Vec<Requested>,
+}
+
+/// A request for GraphQL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requested {
+    /// Name of the operation.
+    pub operation: String,
+    /// Pull requests asked for, as a whole or in part.
+    pub numbers: Vec<u64>,
+    /// The kind of the fault that hit it, and the pull request that it was for, of one that is not about the
+    /// whole answer.
+    pub fault: Option<(&'static str, Option<u64>)>,
 }
 
 /// A pull request changed.
@@ -91,6 +106,19 @@ impl Notes {
                 changes,
             });
             journal.answers.extend(answers);
+        });
+    }
+
+    /// Called in the order of the requests.
+    pub(crate) fn requested(&self, operation: &str, numbers: &[u64], verdict: &Verdict) {
+        self.with(|journal| {
+            journal.requests.push(Requested {
+                operation: operation.to_owned(),
+                numbers: numbers.to_vec(),
+                fault: verdict.effect.as_ref().map(|(effect, target)| {
+                    (effect.kind(), target.filter(|_| effect.is_about_one()))
+                }),
+            });
         });
     }
 

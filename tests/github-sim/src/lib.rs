@@ -41,7 +41,7 @@ pub use faults::{BrokenError, Effect, Fault, Faults};
 pub use generated::Generate;
 pub use graphql::trim::{TrimError, trim as trim_schema};
 pub use graphql::{SCHEMA, SchemaError};
-pub use journal::{Answered, Changed, Journal};
+pub use journal::{Answered, Changed, Journal, Requested};
 pub use limits::SecondaryLimits;
 pub use material::material;
 pub use recorded::{Answer, Reason, Recording, RecordingError, Shown, answers};

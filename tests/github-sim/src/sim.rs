@@ -463,6 +463,17 @@ impl Sim {
         Ok(())
     }
 
+    /// Forbids a repository in these words, as GitHub does under SAML enforcement or without a permission:
+    /// it and every node of it are null with an error of the type FORBIDDEN. Or allows it again.
+    ///
+    /// # Errors
+    /// When there is no such repository.
+    pub fn forbid(&self, owner: &str, name: &str, words: Option<&str>) -> Result<(), ChangeError> {
+        let mut world = self.shared.world_mut();
+        repository_mut(&mut world, owner, name)?.forbidden = words.map(str::to_owned);
+        Ok(())
+    }
+
     /// Archives a repository, or makes it active again.
     ///
     /// # Errors

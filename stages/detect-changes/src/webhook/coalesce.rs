@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_kit::{Bus, CancellationToken, Metric, Metrics, Outgoing, PublishError};
+use prmirror_kit::{Backoff, Bus, CancellationToken, Metric, Metrics, Outgoing, PublishError};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use tokio::sync::{Notify, oneshot};
@@ -19,6 +19,10 @@ use tokio::time::Instant;
 
 /// How finely due times are told apart: looking costs something when there are many.
 const STEP: Duration = Duration::from_millis(20);
+
+/// Pauses while the broker refuses at once.
+const REFUSED: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_millis(3_200)).jitter(0.25);
 
 /// A sign about one pull request.
 #[derive(Clone, Debug)]
@@ -220,9 +224,8 @@ impl Inner {
                 return;
             }
             // The publishing itself waits for the broker; this is for one that refuses at once.
-            let pause = Duration::from_millis(100 << attempt.min(5));
             attempt = attempt.saturating_add(1);
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(REFUSED.after(attempt)).await;
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::{Class, Client};
-use prmirror_kit::{Batch, Bus, Delivery, Input, KvError, Outcome, Setup};
+use prmirror_kit::{Backoff, Batch, Bus, Delivery, Input, KvError, Outcome, Setup};
 use prmirror_proto::messages::{Lane, WebhookDelivery};
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use prmirror_proto::{Message as _, RepositoryName};
@@ -351,11 +351,12 @@ fn put_off(pending: &Pending, delivery: &Delivery) -> Outcome {
     }
 }
 
-/// 1, 2, 4, ... 32 s.
+/// How long a delivery waits that was handed out so often.
 fn pause(delivered: i64) -> Duration {
-    let times = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0);
-    Duration::from_secs(1 << times.min(5))
+    AGAIN.after(u32::try_from(delivered).unwrap_or(u32::MAX))
 }
+
+const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(32)).stretch(0.25);
 
 /// `pull_request.labeled`.
 fn action_of(webhook: &WebhookDelivery) -> String {

@@ -44,6 +44,7 @@ fn job(number: u64, requests: u32, failures: u32) -> Job {
             seen: None,
         }),
         cause: String::new(),
+        sequence: 0,
         done: oneshot::channel().0,
         failures,
         stubborn: false,
@@ -115,15 +116,19 @@ fn of_a_repository_that_is_shut_nothing_is_asked() {
     let mut jobs = board.shut(&repository(), until);
     assert_eq!(jobs.len(), 3);
     assert!(matches!(board.next(BOUNDS, until), Next::Nothing));
-    let left = board.shut_for(&repository(), now);
-    assert_eq!(left, Some(Duration::from_secs(60)));
     board.add(jobs.remove(0), false, now);
     let Next::At(due) = board.next(BOUNDS, now + BOUNDS.wait) else {
         panic!("it is shut");
     };
     assert_eq!(due, until);
-    assert_eq!(numbers(board.next(BOUNDS, until)), [1]);
-    assert_eq!(board.shut_for(&repository(), until), None);
+    // Or somebody opens it, who knows how often it has failed.
+    board.open(&repository(), 12, now);
+    let document = match board.next(BOUNDS, now + BOUNDS.wait) {
+        Next::Document(document) => document,
+        other @ (Next::At(_) | Next::Nothing) => panic!("{other:?}"),
+    };
+    assert_eq!(document.items.len(), 1);
+    assert_eq!(board.failed(&document, false), 13);
 }
 
 /// The next document, asked at once.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use prmirror_kit::Backoff;
 use serde::{Deserialize, Serialize};
 
 /// Bulk work may burst until this share of its points is left; these it spreads over the time until
@@ -189,21 +190,18 @@ impl Standing {
     }
 
     /// A secondary limit: GitHub asks for this pause. From the second in a row on it is doubled each
-    /// time, and stretched by up to a quarter (`jitter`, 0 to 1) so that clients do not come back all
-    /// at once. Returns the pause.
-    pub(crate) fn strike(&mut self, asked: Duration, jitter: f64, now: Timestamp) -> Duration {
-        let doublings = self.strikes.min(16);
+    /// time, and stretched by up to a quarter so that clients do not come back all at once. Returns the
+    /// pause.
+    pub(crate) fn strike(&mut self, asked: Duration, now: Timestamp) -> Duration {
         self.strikes = self.strikes.saturating_add(1);
         self.told_at = Some(now);
-        let mut pause = asked;
-        if doublings > 0 {
-            let doubled = asked.saturating_mul(1 << doublings);
-            let stretched = doubled
-                .as_secs_f64()
-                .mul_add(0.25 * jitter, doubled.as_secs_f64());
-            let stretched = Duration::try_from_secs_f64(stretched).unwrap_or(LONGEST_PAUSE);
-            pause = stretched.min(LONGEST_PAUSE).max(asked);
-        }
+        let pause = match self.strikes {
+            0 | 1 => asked,
+            strikes => {
+                let doubled = Backoff::new(asked, LONGEST_PAUSE).stretch(0.25);
+                doubled.after(strikes).min(LONGEST_PAUSE).max(asked)
+            }
+        };
         self.paused_until = self.paused_until.max(now.checked_add(pause).ok());
         pause
     }

@@ -134,18 +134,20 @@ fn pauses_grow_from_the_second_limit_in_a_row_on() {
     let mut standing = Standing::default();
     let second = Duration::from_secs(1);
     let minute = 60 * second;
-    assert_eq!(standing.strike(minute, 0.9, at(0)), minute);
+    assert_eq!(standing.strike(minute, at(0)), minute);
     assert_eq!(realtime(&standing, 59), Leave::Paused(at(60)));
     assert_eq!(realtime(&standing, 60), Leave::Now);
-    assert_eq!(standing.strike(minute, 0.0, at(60)), 2 * minute);
-    assert_eq!(standing.strike(minute, 1.0, at(180)), 5 * minute);
-    for _ in 0..40 {
-        standing.strike(minute, 1.0, at(500));
+    for doubled in [2 * minute, 4 * minute] {
+        let pause = standing.strike(minute, at(180));
+        assert!(pause >= doubled && pause <= doubled * 5 / 4, "{pause:?}");
     }
-    assert_eq!(standing.strike(minute, 1.0, at(500)), 60 * minute);
-    assert_eq!(standing.strike(90 * minute, 1.0, at(500)), 90 * minute);
+    for _ in 0..40 {
+        standing.strike(minute, at(500));
+    }
+    assert_eq!(standing.strike(minute, at(500)), 60 * minute);
+    assert_eq!(standing.strike(90 * minute, at(500)), 90 * minute);
     standing.succeeded(at(600));
-    assert_eq!(standing.strike(second, 1.0, at(700)), second);
+    assert_eq!(standing.strike(second, at(700)), second);
 }
 
 #[test]

@@ -73,7 +73,12 @@ impl<S: Stage> Work<S> {
         let (again, done) = (of(again), of(done));
         // What is given back may be here again before it is settled.
         self.notes.end(again.iter()).await;
+        let sequences: Vec<u64> = decided
+            .iter()
+            .map(|(held, _)| held.delivery.stream_sequence)
+            .collect();
         settle(shared, &self.input, &self.in_hand, decided).await;
+        shared.stage.settled(&sequences).await;
         self.notes.end(done.iter()).await;
     }
 }

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::bus::Bus;
 use crate::context::Context;
 use crate::metrics::Metric;
@@ -46,6 +47,10 @@ pub enum RunError {
     #[error("the harness failed: {0}")]
     Harness(String),
 }
+
+/// Pauses while the broker cannot be reached, or takes nothing.
+const BROKER_AWAY: Backoff =
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(5)).jitter(0.25);
 
 /// What the tasks of one stage share.
 struct Shared<S> {

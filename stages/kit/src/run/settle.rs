@@ -188,9 +188,8 @@ async fn publish<S: Stage>(shared: &Shared<S>, settling: &mut [Settling]) {
         if attempt == 0 {
             warn!("results cannot be published, trying until they are: {error}");
         }
-        let backoff = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
-        tokio::time::sleep(backoff).await;
         attempt = attempt.saturating_add(1);
+        tokio::time::sleep(super::BROKER_AWAY.after(attempt)).await;
     }
 }
 

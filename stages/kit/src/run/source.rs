@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::Shared;
 use super::consumer::{self, When};
 use super::hold::{Held, InHand};
 use super::unfinished::Notes;
+use super::{BROKER_AWAY, Shared};
 use crate::bus::Bus;
 use crate::context::Subscribed;
 use crate::metrics::Metric;
@@ -65,10 +65,9 @@ impl<S: Stage> Reader<S> {
                 );
             }
             outage = Some(attempt);
-            let backoff = Duration::from_millis(100 << attempt.min(6)).min(Duration::from_secs(5));
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(backoff) => {}
+                () = tokio::time::sleep(BROKER_AWAY.after(attempt + 1)) => {}
             }
         }
     }

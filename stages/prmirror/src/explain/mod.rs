@@ -326,8 +326,8 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
     }
     if let Some(parked) = &told.parked {
         next.push(format!(
-            "nothing of its repository is fetched before {:.0}: {}, {}",
-            parked.until, parked.code, parked.reason
+            "nothing of its repository is fetched before {:.0}: {}, {}; at once: prmirror backfill resume --repository {}",
+            parked.until, parked.code, parked.reason, told.repository
         ));
     }
     if let Some(at) = told.stubborn.as_ref().and_then(|one| one.next_attempt) {
@@ -396,6 +396,7 @@ impl Explanation {
             || self.open_findings().next().is_some()
             || self.quarantine.iter().any(is_open)
             || self.differs()
+            || self.parked.is_some()
         {
             EXIT_GAPS
         } else {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Explanation;
 use super::journey::Journey;
 use super::source::Record;
+use crate::summary::why_parked;
 
 /// A value as people read it.
 pub(super) fn value(value: &Value) -> String {
@@ -199,6 +200,9 @@ fn write_journey(f: &mut String, journey: &Journey) -> std::fmt::Result {
 }
 
 fn problems(f: &mut String, told: &Explanation) -> std::fmt::Result {
+    if let Some(parked) = &told.parked {
+        writeln!(f, "\nParked: of its repository {}", why_parked(parked))?;
+    }
     if let Some(stubborn) = &told.stubborn {
         writeln!(
             f,

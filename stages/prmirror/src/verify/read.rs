@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_github::{Answer, Class, Client, Error, Question};
-use prmirror_kit::CancellationToken;
+use prmirror_kit::{Backoff, CancellationToken};
 use prmirror_proto::{Lane, RepositoryName};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,7 +18,9 @@ const LEAST: u32 = 5;
 const READINGS: u32 = 4;
 
 /// Tries of a request that is not answered.
-const TRIES: u32 = 5;
+const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(16))
+    .jitter(0.25)
+    .attempts(5);
 
 /// What GitHub says of a pull request.
 #[derive(Debug)]
@@ -285,13 +287,13 @@ impl Reader {
         loop {
             match self.ask(repository, document).await {
                 Ok(answered) => return Ok(answered),
-                Err(AskError::Split(error)) if tries >= TRIES => {
-                    return Err(ReadError::Unreadable(error.to_string()));
-                }
-                Err(AskError::Split(_)) => {
-                    self.sleep(Duration::from_secs(1 << tries)).await?;
-                    tries += 1;
-                }
+                Err(AskError::Split(error)) => match AGAIN.next(tries, None) {
+                    Some(pause) => {
+                        self.sleep(pause).await?;
+                        tries += 1;
+                    }
+                    None => return Err(ReadError::Unreadable(error.to_string())),
+                },
                 Err(AskError::Other(error)) => return Err(error),
             }
         }
@@ -338,10 +340,10 @@ impl Reader {
                 }
                 Class::Retry => {
                     tries += 1;
-                    if tries >= TRIES {
-                        return Err(ReadError::Ended(error.to_string()).into());
+                    match AGAIN.next(tries, None) {
+                        Some(pause) => self.sleep(pause).await?,
+                        None => return Err(ReadError::Ended(error.to_string()).into()),
                     }
-                    self.sleep(Duration::from_secs(1 << tries)).await?;
                 }
             }
         }

@@ -166,6 +166,7 @@ mod tests {
                 answer(1, 1_003, 2, "Sweep"),
                 answer(1, 1_005, 3, "Whole"),
             ],
+            requests: Vec::new(),
         };
         let versions = [
             version(1, 1_000, 1_001, "backfill"),

@@ -181,6 +181,32 @@ impl Effect {
     }
 }
 
+impl Effect {
+    /// Whether it changes what is said of one pull request, and leaves the rest of the answer alone.
+    pub(crate) fn is_about_one(&self) -> bool {
+        match self {
+            Self::PullRequestFailed
+            | Self::PullRequestNotFound
+            | Self::WrongType { .. }
+            | Self::Shows { .. }
+            | Self::Null { .. } => true,
+            Self::Replace { .. }
+            | Self::Html { .. }
+            | Self::TimeOut
+            | Self::Empty { .. }
+            | Self::DropConnection
+            | Self::Truncate
+            | Self::Delay { .. }
+            | Self::Hold
+            | Self::RateLimited
+            | Self::SecondaryLimit { .. }
+            | Self::ResourceLimits
+            | Self::SomethingWentWrong
+            | Self::LoneSurrogates => false,
+        }
+    }
+}
+
 impl Fault {
     /// A fault without conditions.
     pub fn new(effect: Effect) -> Self {

@@ -53,26 +53,32 @@ impl<'w> Context<'w> {
         }
     }
 
-    fn node<'a>(&'a self, id: &str) -> Option<ResolvedValue<'a>> {
-        let repository = |index: usize| self.world.repositories.get(index);
-        match self.world.locate(id)? {
-            Located::Repository(key) => {
-                let found = self.world.repository(&key.owner, &key.name, false)?;
-                Some(self.repository(found))
+    /// What an id stands for, or why that is not told: an error's type and message.
+    fn node<'a>(&'a self, id: &str) -> Result<ResolvedValue<'a>, (&'static str, String)> {
+        let nothing = || ("NOT_FOUND", node_not_found(id));
+        let located = self.world.locate(id).ok_or_else(nothing)?;
+        let repository = match located {
+            Located::Repository(key) => self.world.repository(&key.owner, &key.name, false),
+            Located::PullRequest(index, _) | Located::Thread(index, _) => {
+                self.world.repositories.get(index)
             }
-            Located::PullRequest(index, number) => {
-                Some(self.pull_request(repository(index)?, number))
-            }
-            Located::Thread(index, number) => {
-                let value = self.as_shown(repository(index)?.pull_request(number)?);
-                let id = id.to_owned();
-                Some(ResolvedValue::object(Thread {
-                    context: self,
-                    pull_request: value,
-                    id,
-                }))
-            }
+        };
+        let repository = repository.ok_or_else(nothing)?;
+        if let Some(words) = &repository.forbidden {
+            return Err((FORBIDDEN, words.clone()));
         }
+        Ok(match located {
+            Located::Repository(_) => self.repository(repository),
+            Located::PullRequest(_, number) => self.pull_request(repository, number),
+            Located::Thread(_, number) => {
+                let value = repository.pull_request(number).ok_or_else(nothing)?;
+                ResolvedValue::object(Thread {
+                    context: self,
+                    pull_request: self.as_shown(value),
+                    id: id.to_owned(),
+                })
+            }
+        })
     }
 
     fn repository<'a>(&'a self, repository: &'a Repository) -> ResolvedValue<'a> {
@@ -91,10 +97,17 @@ pub(crate) fn leaf<'a>(value: &Value) -> ResolvedValue<'a> {
     })
 }
 
-fn not_found(message: &str) -> FieldError {
+/// The type of an error about what a token may not see.
+const FORBIDDEN: &str = "FORBIDDEN";
+
+fn typed(kind: &str, message: &str) -> FieldError {
     FieldError {
-        message: Error::resolver_message("NOT_FOUND", message),
+        message: Error::resolver_message(kind, message),
     }
+}
+
+fn not_found(message: &str) -> FieldError {
+    typed("NOT_FOUND", message)
 }
 
 fn node_not_found(id: &str) -> String {
@@ -125,7 +138,10 @@ impl ObjectValue for Query<'_> {
                     .world
                     .repository(owner, name, follow.unwrap_or(true));
                 match found {
-                    Some(repository) => Ok(context.repository(repository)),
+                    Some(repository) => match &repository.forbidden {
+                        Some(words) => Err(typed(FORBIDDEN, words)),
+                        None => Ok(context.repository(repository)),
+                    },
                     None => Err(not_found(&format!(
                         "Could not resolve to a Repository with the name '{owner}/{name}'."
                     ))),
@@ -133,9 +149,8 @@ impl ObjectValue for Query<'_> {
             }
             "node" => {
                 let id = text("id").unwrap_or_default();
-                context
-                    .node(id)
-                    .ok_or_else(|| not_found(&node_not_found(id)))
+                let node = context.node(id);
+                node.map_err(|(kind, message)| typed(kind, &message))
             }
             "nodes" => {
                 let ids = arguments.get("ids").and_then(|v| v.as_array());
@@ -144,8 +159,8 @@ impl ObjectValue for Query<'_> {
                 let key = key.map_or("nodes", |k| k.as_str());
                 let node = move |(index, id): (usize, &JsonValue)| {
                     let id = id.as_str().unwrap_or_default();
-                    context.node(id).unwrap_or_else(|| {
-                        let error = Error::typed("NOT_FOUND", node_not_found(id));
+                    context.node(id).unwrap_or_else(|(kind, message)| {
+                        let error = Error::typed(kind, message);
                         let error = error.at(vec![json!(key), json!(index)]);
                         context.errors.borrow_mut().push(error);
                         ResolvedValue::null()

@@ -119,13 +119,17 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     let begun = Instant::now();
     let world = shared.world();
     let details = prepared.asked.details(&world);
+    let touched = prepared.asked.touched(&world);
     let verdict = shared.faults.decide(&Hit {
         operation: &prepared.operation,
-        touched: &prepared.asked.touched(&world),
+        touched: &touched,
         details: &details,
         nodes: prepared.cost.nodes,
         now: shared.clock.now(),
     });
+    shared
+        .notes
+        .requested(&prepared.operation, &touched, &verdict);
     let points = if prepared.dry_run {
         0
     } else {

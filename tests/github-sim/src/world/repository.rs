@@ -44,6 +44,8 @@ pub(crate) struct Repository {
     pub(crate) key: RepositoryKey,
     pub(crate) former_names: Vec<(String, String)>,
     pub(crate) is_archived: bool,
+    /// What is said to whoever asks about it, if nobody may see it.
+    pub(crate) forbidden: Option<String>,
     pub(crate) store: Store,
     pub(crate) source: Box<dyn Source>,
     cache: Mutex<Cache>,
@@ -55,6 +57,7 @@ impl Repository {
             key,
             former_names: Vec::new(),
             is_archived: false,
+            forbidden: None,
             store,
             source,
             cache: Mutex::default(),
