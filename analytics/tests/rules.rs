@@ -1064,12 +1064,12 @@ fn unexplained_gap() {
     );
     // One is a pull request after all: it is recorded, and missing until it has landed.
     let hidden = pull_request(4, 1);
-    world.listed(InventoryScope::Recent, 40, &[hidden.clone()]);
+    world.listed(InventoryScope::Recent, 40, std::slice::from_ref(&hidden));
     world.land(explained(40, &[3], &[]));
     assert_eq!(
         world.found_at(hour, &settings),
         [
-            r#"missing [4,"listed as OPEN, updated at 2026-03-01T11:00:01Z; not landed","2026-03-01T11:00:01Z","2026-03-01T12:00:40Z"]"#
+            r#"missing [4,"listed as OPEN, updated at 2026-03-01T12:00:01Z; not landed","2026-03-01T12:00:01Z","2026-03-01T12:00:40Z"]"#
         ]
     );
     world.observed(50, &hidden);

@@ -286,6 +286,10 @@ fn a_thousand_of_them() {
         deployment.sql("SELECT 1 AS n")
     });
     let (wrong, verified) = verified_wrong(&deployment, limit);
+    eventually("the results have landed", limit, || {
+        let landed = deployment.count("SELECT count(*) AS n FROM verifications");
+        landed.filter(|landed| *landed == verified)
+    });
     up.terminate();
     assert!(up.wait(limit).is_some(), "{}", deployment.words(&up));
     deployment.configure(&format!("{repository}\n{QUICK}"));

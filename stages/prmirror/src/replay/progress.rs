@@ -58,7 +58,8 @@ impl Progress {
     }
 
     fn line(&self) -> String {
-        self.line_after(self.stretch().begun.elapsed())
+        let elapsed = self.stretch().begun.elapsed();
+        self.line_after(elapsed)
     }
 
     fn line_after(&self, elapsed: Duration) -> String {

@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<()> {
 fn too_slow(rates: &[f64], least: f64) -> Vec<String> {
     let numbered = rates.iter().enumerate();
     numbered
-        .filter(|(_, rate)| !(**rate >= least))
+        .filter(|(_, rate)| rate.is_nan() || **rate < least)
         .map(|(n, rate)| format!("replay {} has {rate:.0}", n + 1))
         .collect()
 }
