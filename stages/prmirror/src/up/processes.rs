@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use prmirror_kit::Backoff;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep_until};
@@ -21,8 +22,11 @@ const UNUSABLE: i32 = 2;
 /// A process that lives so long has proved that it can.
 const PROVEN: Duration = Duration::from_secs(30);
 
-/// After so many deaths in a row, each within [`PROVEN`] of its start, a process is given up.
-const DEATHS: u32 = 8;
+/// Pauses after deaths in a row, each within [`PROVEN`] of its start, and how many there may be until a
+/// process is given up.
+const DEATHS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_millis(6_400))
+    .jitter(0.25)
+    .attempts(8);
 
 /// How long a stage may take to finish what it has in hand; its own limit is 20 s.
 const STOP: Duration = Duration::from_secs(30);
@@ -185,15 +189,14 @@ impl<'a> Processes<'a> {
         } else {
             1
         };
-        if status.code() == Some(UNUSABLE) || process.deaths >= DEATHS {
+        let pause = DEATHS.next(process.deaths, None);
+        let Some(pause) = pause.filter(|_| status.code() != Some(UNUSABLE)) else {
             return Some(Ended::GivenUp(format!(
                 "{name} keeps ending ({status}); the end of {}:\n{}",
                 log.display(),
                 tail(&log, 8)
             )));
-        }
-        // The first time at once; then with pauses that grow.
-        let pause = Duration::from_millis(100 << process.deaths.min(6));
+        };
         process.due = Some((Instant::now() + pause, status));
         None
     }
