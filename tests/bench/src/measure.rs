@@ -56,6 +56,7 @@ const POLL: &str = "PullRequestsUpdated";
 const SWEEP: &str = "PullRequestsCreated";
 const LOOK: &str = "PullRequestsLooked";
 const SEEN: &str = "KeyDataById";
+const MERGEABILITY: &str = "MergeabilityById";
 
 /// What something cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -258,7 +259,7 @@ fn all(mirror: &Mirror<'_>) -> (Vec<u64>, u64) {
 }
 
 fn is_fetch(operation: &str) -> bool {
-    ![PROBE, POLL, SWEEP, LOOK, SEEN].contains(&operation)
+    ![PROBE, POLL, SWEEP, LOOK, SEEN, MERGEABILITY].contains(&operation)
 }
 
 /// What the operations cost that were asked between two looks.
@@ -339,7 +340,7 @@ fn change(mirror: &Mirror<'_>, up: &Up, chosen: &[u64]) -> anyhow::Result<Cost> 
     Ok(Cost {
         seconds: begun.elapsed().as_secs_f64(),
         ..spent(&before, &sim.stats(), |operation| {
-            ![SWEEP, LOOK, SEEN].contains(&operation)
+            ![SWEEP, LOOK, SEEN, MERGEABILITY].contains(&operation)
         })
     })
 }
