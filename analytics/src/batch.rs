@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use prmirror_proto::{
-    ApiCost, BackfillReport, Changeset, InventoryPage, QuarantineDecision, Quarantined,
+    ApiCost, BackfillReport, Changeset, InventoryPage, JobReport, QuarantineDecision, Quarantined,
     RepositoryName, Verification,
 };
 
@@ -23,6 +23,8 @@ pub enum Record {
     Verification(Verification),
     /// What was done about something that had been set aside.
     Decision(QuarantineDecision),
+    /// How a job stands.
+    Job(JobReport),
 }
 
 impl Record {
@@ -36,7 +38,7 @@ impl Record {
             Self::Quarantined(what) => what.repository.as_ref(),
             Self::Cost(cost) => Some(&cost.repository),
             Self::Verification(verification) => Some(&verification.repository),
-            Self::Decision(_) => None,
+            Self::Decision(_) | Self::Job(_) => None,
         }
     }
 }

@@ -42,6 +42,7 @@ pub(crate) const TABLES: &[(&str, Origin, &[&str])] = &[
     ("verifications", Origin::Messages, &[]),
     ("verification_differences", Origin::Messages, &[]),
     ("api_cost", Origin::Messages, &[]),
+    ("job_reports", Origin::Mirror, &[]),
     ("findings", Origin::Mirror, &[]),
     ("finding_history", Origin::Mirror, &[]),
     ("quality", Origin::Mirror, &[]),

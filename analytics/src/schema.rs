@@ -46,6 +46,10 @@ const STEPS: &[Step] = &[
         version: 6,
         sql: &[include_str!("../schema/12_told_by.sql")],
     },
+    Step {
+        version: 7,
+        sql: &[include_str!("../schema/15_jobs.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -77,10 +81,11 @@ const VIEWS: &[&str] = &[
     include_str!("../views/backfill_status.sql"),
     include_str!("../views/backfill_errors.sql"),
     include_str!("../views/backfill_candidates.sql"),
+    include_str!("../views/jobs.sql"),
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 /// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
 /// A replay fills it in: a file that it made had every version from the beginning.

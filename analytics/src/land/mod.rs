@@ -8,6 +8,7 @@ pub(crate) mod backfills;
 pub(crate) mod checks;
 pub(crate) mod content;
 pub(crate) mod inventory;
+pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod state;
 pub(crate) mod verifications;
@@ -96,7 +97,7 @@ pub(crate) fn land(
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
     let (mut reports, mut verifications) = (Vec::new(), Vec::new());
-    let mut decisions = Vec::new();
+    let (mut decisions, mut jobs) = (Vec::new(), Vec::new());
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -119,6 +120,7 @@ pub(crate) fn land(
             Record::Cost(cost) => costs.push(cost),
             Record::Verification(result) => verifications.push(result),
             Record::Decision(decision) => decisions.push(decision),
+            Record::Job(report) => jobs.push(report),
         }
     }
     if landed.landed == 0 {
@@ -132,6 +134,7 @@ pub(crate) fn land(
     logs::land_costs(&transaction, &costs)?;
     verifications::land(&transaction, &verifications)?;
     verifications::land_decisions(&transaction, &decisions)?;
+    jobs::land(&transaction, &jobs)?;
     moved.write(&transaction, &streams)?;
     transaction.commit()?;
     *positions = moved;
