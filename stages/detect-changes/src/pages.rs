@@ -89,6 +89,7 @@ impl Detector {
             match page.await {
                 Ok(page) => {
                     self.pages.answered();
+                    self.learnt.page(&self.repository, &page).await;
                     return Ok(page);
                 }
                 Err(error) if error.may_be_weight() => {
