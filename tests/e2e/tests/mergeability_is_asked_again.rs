@@ -12,7 +12,7 @@ const NAME: &str = "octo-repo";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// How long GitHub computes: longer than a pull request is on its way.
-const COMPUTES: Duration = Duration::from_secs(3);
+const COMPUTES: Duration = Duration::from_secs(8);
 
 #[test]
 fn what_landed_before_github_knew_lands_again_and_costs_little() {
@@ -44,8 +44,8 @@ fn what_landed_before_github_knew_lands_again_and_costs_little() {
     let stats = sim.stats();
     let asked = &stats.operations["MergeabilityById"];
     assert_eq!(asked.points, asked.requests, "a point for up to 25");
-    // At 0.5, 1.5 and 3.5 s, perhaps once more, and each time in two parts.
-    assert!(asked.points <= 10, "{} points", asked.points);
+    // After pauses that double, in two parts each: less than one for each pull request, all looks together.
+    assert!(asked.points < 30, "{} points", asked.points);
     let told = "SELECT count(*) AS n FROM version_log WHERE kind = 'changed'";
     assert_eq!(deployment.count(told), Some(0), "it is no change");
     up.terminate();
