@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use prmirror_proto::{
-    ApiCost, BackfillReport, Changeset, InventoryPage, NumbersExplained, QuarantineDecision,
-    Quarantined, RepositoryName, Verification,
+    ApiCost, BackfillReport, Changeset, InventoryPage, JobReport, NumbersExplained,
+    QuarantineDecision, Quarantined, RepositoryName, Verification,
 };
 
 /// A message that has a table.
@@ -25,6 +25,8 @@ pub enum Record {
     Numbers(NumbersExplained),
     /// What was done about something that had been set aside.
     Decision(QuarantineDecision),
+    /// How a job stands.
+    Job(JobReport),
 }
 
 impl Record {
@@ -39,7 +41,7 @@ impl Record {
             Self::Cost(cost) => Some(&cost.repository),
             Self::Verification(verification) => Some(&verification.repository),
             Self::Numbers(explained) => Some(&explained.repository),
-            Self::Decision(_) => None,
+            Self::Decision(_) | Self::Job(_) => None,
         }
     }
 }

@@ -43,6 +43,7 @@ pub(crate) const TABLES: &[(&str, Origin, &[&str])] = &[
     ("verification_differences", Origin::Messages, &[]),
     ("explained_numbers", Origin::Messages, &[]),
     ("api_cost", Origin::Messages, &[]),
+    ("job_reports", Origin::Mirror, &[]),
     ("findings", Origin::Mirror, &[]),
     ("finding_history", Origin::Mirror, &[]),
     ("quality", Origin::Mirror, &[]),

@@ -27,6 +27,7 @@ const EXPORTED: &[&str] = &[
     "finding_history",
     "findings",
     "inventory",
+    "jobs",
     "labels",
     "pull_request_versions",
     "pull_requests",

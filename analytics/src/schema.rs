@@ -48,7 +48,10 @@ const STEPS: &[Step] = &[
     },
     Step {
         version: 7,
-        sql: &[include_str!("../schema/16_numbers.sql")],
+        sql: &[
+            include_str!("../schema/15_jobs.sql"),
+            include_str!("../schema/16_numbers.sql"),
+        ],
     },
 ];
 
@@ -82,6 +85,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/backfill_status.sql"),
     include_str!("../views/backfill_errors.sql"),
     include_str!("../views/backfill_candidates.sql"),
+    include_str!("../views/jobs.sql"),
 ];
 
 /// The schema's version that this build writes.

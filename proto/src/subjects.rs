@@ -31,8 +31,11 @@ pub const STREAM_COSTS: &str = "PR_COSTS";
 /// its subject for as long as the first is kept.
 pub const STREAM_WEBHOOKS: &str = "PR_WEBHOOKS";
 
+/// Stream of how jobs stand: processes, and what runs elsewhere for the mirror.
+pub const STREAM_JOBS: &str = "PR_JOBS";
+
 /// The subjects that each stream stores.
-pub const STREAM_SUBJECTS: [(&str, &str); 10] = [
+pub const STREAM_SUBJECTS: [(&str, &str); 11] = [
     (STREAM_CHANGES, "pr.changes.>"),
     (STREAM_INVENTORY, "pr.inventory.>"),
     (STREAM_FETCHED, "pr.fetched.>"),
@@ -43,6 +46,7 @@ pub const STREAM_SUBJECTS: [(&str, &str); 10] = [
     (STREAM_FINDINGS, "pr.findings.>"),
     (STREAM_COSTS, "pr.costs.>"),
     (STREAM_WEBHOOKS, "pr.webhooks.>"),
+    (STREAM_JOBS, "pr.jobs.>"),
 ];
 
 /// KV bucket: how far each repository's poll has come.
@@ -135,6 +139,12 @@ pub fn parked_key(repository: &RepositoryName) -> String {
     format!("repository.{}", repository_key(repository))
 }
 
+/// The key, in [`BUCKET_PROBES`], of a run of a workflow that works for the mirror.
+#[must_use]
+pub fn workflow_key(repository: &RepositoryName, run: u64) -> String {
+    format!("workflow.{}.{run}", repository_key(repository))
+}
+
 /// The key, in [`BUCKET_STUBBORN`], of a message that was being handled by a durable consumer when the
 /// process died, or may have been.
 #[must_use]
@@ -217,6 +227,11 @@ pub enum Subject {
         /// `X-GitHub-Delivery`; the same when a delivery is repeated.
         delivery: String,
     },
+    /// `pr.jobs.<stage>`
+    Jobs {
+        /// The stage whose work it is.
+        stage: String,
+    },
 }
 
 impl Subject {
@@ -232,7 +247,7 @@ impl Subject {
             | Self::Events { repository, .. }
             | Self::Findings { repository, .. }
             | Self::Costs { repository, .. } => Some(repository),
-            Self::Quarantine { .. } | Self::Webhooks { .. } => None,
+            Self::Quarantine { .. } | Self::Webhooks { .. } | Self::Jobs { .. } => None,
         }
     }
 
@@ -249,7 +264,8 @@ impl Subject {
             | Self::Quarantine { .. }
             | Self::Findings { .. }
             | Self::Costs { .. }
-            | Self::Webhooks { .. } => None,
+            | Self::Webhooks { .. }
+            | Self::Jobs { .. } => None,
         }
     }
 }
@@ -308,6 +324,7 @@ impl fmt::Display for Subject {
             Self::Webhooks { event, delivery } => {
                 write!(f, "pr.webhooks.{}.{}", escape(event), escape(delivery))
             }
+            Self::Jobs { stage } => write!(f, "pr.jobs.{}", escape(stage)),
         }
     }
 }
@@ -375,6 +392,9 @@ fn parse(text: &str) -> Option<Subject> {
             event: unescape(event)?,
             delivery: unescape(delivery)?,
         }),
+        ["pr", "jobs", stage] => Some(Subject::Jobs {
+            stage: unescape(stage)?,
+        }),
         _ => None,
     }
 }
@@ -422,6 +442,7 @@ mod tests {
                 Subject::Findings { repository: repository.clone(), rule: kind.clone() },
                 Subject::Costs { stage: kind.clone(), repository },
                 Subject::Webhooks { event: kind.clone(), delivery: kind.clone() },
+                Subject::Jobs { stage: kind.clone() },
             ] {
                 prop_assert_eq!(subject.to_string().parse::<Subject>().unwrap(), subject);
             }

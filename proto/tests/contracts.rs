@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use prmirror_proto::envelope::{self, Envelope, Message};
 use prmirror_proto::{
     ApiCost, BackfillReport, ChangeRequest, Changeset, CloudEvent, Fetched, Finding, InventoryPage,
-    NumbersExplained, QuarantineDecision, Quarantined, Valid, Verification, WebhookDelivery,
+    JobReport, NumbersExplained, QuarantineDecision, Quarantined, Valid, Verification,
+    WebhookDelivery,
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
@@ -215,6 +216,17 @@ fn samples() -> Vec<(&'static str, Value)> {
             }),
         ),
         (
+            JobReport::KIND,
+            json!({
+                "job": "octo-org/ops/runs/17/2/83aa23b702b63c63", "kind": "drain", "stage": "fetch-pr",
+                "lanes": ["bulk"], "status": "incomplete", "reason": "3 requests are left",
+                "started_at": "2024-10-15T19:00:00Z", "at": "2024-10-15T19:30:00Z",
+                "finished_at": "2024-10-15T19:30:00Z", "done": 120, "left": 3,
+                "workflow": {"repository": {"owner": "octo-org", "name": "ops"}, "run": 17, "attempt": 2,
+                    "url": "https://github.com/octo-org/ops/actions/runs/17"}
+            }),
+        ),
+        (
             ApiCost::KIND,
             json!({
                 "id": "0f", "stage": "fetch-pr", "repository": repository, "lane": "bulk",
@@ -309,6 +321,7 @@ fn every_message_keeps_its_contract() {
     contract::<Verification>();
     contract::<QuarantineDecision>();
     contract::<NumbersExplained>();
+    contract::<JobReport>();
 }
 
 #[test]

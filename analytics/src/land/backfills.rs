@@ -104,7 +104,7 @@ pub(super) fn land(
 }
 
 /// Puts the staged rows in place of those in the table that are not newer.
-fn replace(
+pub(super) fn replace(
     connection: &Connection,
     staged: &Shape,
     table: &str,

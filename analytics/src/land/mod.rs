@@ -8,6 +8,7 @@ pub(crate) mod backfills;
 pub(crate) mod checks;
 pub(crate) mod content;
 pub(crate) mod inventory;
+pub(crate) mod jobs;
 pub(crate) mod logs;
 pub(crate) mod numbers;
 pub(crate) mod state;
@@ -97,7 +98,7 @@ pub(crate) fn land(
     let (mut changesets, mut pages) = (Vec::new(), Vec::new());
     let (mut quarantined, mut costs) = (Vec::new(), Vec::new());
     let (mut reports, mut verifications) = (Vec::new(), Vec::new());
-    let (mut decisions, mut explained) = (Vec::new(), Vec::new());
+    let (mut decisions, mut explained, mut jobs) = (Vec::new(), Vec::new(), Vec::new());
     for message in &batch.records {
         match moved.admit(message) {
             Admission::Landed => {
@@ -121,6 +122,7 @@ pub(crate) fn land(
             Record::Verification(result) => verifications.push(result),
             Record::Numbers(numbers) => explained.push(numbers),
             Record::Decision(decision) => decisions.push(decision),
+            Record::Job(report) => jobs.push(report),
         }
     }
     if landed.landed == 0 {
@@ -135,6 +137,7 @@ pub(crate) fn land(
     verifications::land(&transaction, &verifications)?;
     verifications::land_decisions(&transaction, &decisions)?;
     numbers::land(&transaction, &explained)?;
+    jobs::land(&transaction, &jobs)?;
     moved.write(&transaction, &streams)?;
     transaction.commit()?;
     *positions = moved;

@@ -88,6 +88,7 @@ fn rows_are_built_as_the_tables_are() {
             "backfills",
             "finding_history",
             "findings",
+            "job_reports",
             "quality",
             "schema_version"
         ]

@@ -8,6 +8,7 @@ mod event;
 mod fetched;
 mod finding;
 mod inventory;
+mod job;
 mod numbers;
 mod quarantine;
 mod valid;
@@ -29,6 +30,7 @@ pub use event::{CheckChange, CloudEvent, Event, EventData, ToldBy};
 pub use fetched::{AnswerError, Connection, FetchOutcome, Fetched, Page};
 pub use finding::{Finding, Severity};
 pub use inventory::{InventoryPage, InventoryScope};
+pub use job::{JobKind, JobReport, JobStatus, WorkflowRun};
 pub use numbers::{NumberRange, NumbersExplained};
 pub use quarantine::{Decision, QuarantineDecision, Quarantined};
 pub use valid::{Observation, Valid};
@@ -47,12 +49,20 @@ pub enum Lane {
     Bulk,
 }
 
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Lane {
+    /// The word used in JSON, SQL and subjects.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
             Self::Realtime => "realtime",
             Self::Bulk => "bulk",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

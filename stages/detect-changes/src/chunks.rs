@@ -439,6 +439,7 @@ mod tests {
         KeyDataPage {
             repository: RepositoryKey {
                 id: "R_1".into(),
+                database_id: Some(1),
                 name_with_owner: "o/r".into(),
                 pushed_at: None,
                 is_archived: false,

@@ -29,7 +29,7 @@ use crate::routing::{Route, Router, Sign, between};
 use crate::service;
 use crate::spacing::Spacing;
 use crate::turns::Turns;
-use crate::webhook::Heads;
+use crate::webhook::Learnt;
 
 /// Why a walk was broken off. It begins again where its durable state says.
 #[derive(Debug, thiserror::Error)]
@@ -89,25 +89,25 @@ pub(crate) enum Walk {
 }
 
 /// Watches every repository of the deployment, and answers questions about their backfills. Returns
-/// the index of heads that all walks feed.
+/// what all walks add to.
 ///
 /// # Errors
 /// When the broker's buckets cannot be opened.
-pub async fn watch(setup: &Setup, client: &Client) -> Result<Heads, KvError> {
-    let heads = Heads::open(&setup.bus).await?;
+pub async fn watch(setup: &Setup, client: &Client) -> Result<Learnt, KvError> {
+    let learnt = Learnt::open(&setup.bus).await?;
     let turns = Turns::new(setup.pipeline.detect.backfill_parallel);
     let repositories = &setup.pipeline.repositories;
     let probes = Probes::new(client, repositories.len(), setup.pipeline.detect.poll);
     let mut detectors = Vec::new();
     for repository in repositories {
-        detectors.push(Detector::open(setup, client, repository, &turns, &heads, &probes).await?);
+        detectors.push(Detector::open(setup, client, repository, &turns, &learnt, &probes).await?);
     }
     for detector in &detectors {
         detector.clone().spawn(setup);
     }
     let serving = service::serve(setup.bus.clone(), detectors, setup.shutdown.clone());
     setup.spawn("service", serving);
-    Ok(heads)
+    Ok(learnt)
 }
 
 /// Watches one repository.
@@ -120,7 +120,7 @@ pub(crate) struct Detector {
     /// Where sweeps and refetches stand.
     pub(crate) state: Kv,
     pub(crate) listed: Listed,
-    pub(crate) heads: Heads,
+    pub(crate) learnt: Learnt,
     pub(crate) probes: Probes,
     pub(crate) quiet: Quiet,
     pub(crate) open: Open,
@@ -156,7 +156,7 @@ impl Detector {
         client: &Client,
         repository: &Repository,
         turns: &Turns,
-        heads: &Heads,
+        learnt: &Learnt,
         probes: &Probes,
     ) -> Result<Self, KvError> {
         let pipeline = &setup.pipeline;
@@ -167,7 +167,7 @@ impl Detector {
             backfills: setup.bus.kv(BUCKET_BACKFILLS).await?,
             state: setup.bus.kv(BUCKET_PROBES).await?,
             listed: Listed::default(),
-            heads: heads.clone(),
+            learnt: learnt.clone(),
             probes: probes.clone(),
             quiet: Quiet::default(),
             open: Open::default(),
@@ -195,7 +195,7 @@ impl Detector {
     fn spawn(self, setup: &Setup) {
         let (poll, looks, open) = (self.clone(), self.clone(), self.clone());
         let (sweep, refetch, chunks) = (self.clone(), self.clone(), self.clone());
-        let numbers = self.clone();
+        let (numbers, mergeability) = (self.clone(), self.clone());
         setup.spawn("poll", async move {
             let every = || poll.probes.until_next(poll.config.poll);
             poll.repeat(Walk::Poll, every).await;
@@ -220,6 +220,10 @@ impl Detector {
         });
         setup.spawn("numbers", async move {
             numbers.explain_numbers().await;
+            Ok::<(), String>(())
+        });
+        setup.spawn("mergeability", async move {
+            mergeability.look_at_mergeability().await;
             Ok::<(), String>(())
         });
         setup.spawn("chunks", async move {
@@ -323,7 +327,10 @@ impl Detector {
 
     /// Publishes a page of what was seen, notes its heads, and remembers what was open on it.
     pub(crate) async fn record(&self, page: &InventoryPage) -> Result<(), WalkError> {
-        self.heads.note_page(&self.repository, &page.entries).await;
+        self.learnt
+            .heads
+            .note_page(&self.repository, &page.entries)
+            .await;
         self.bus.publish(Outgoing::new(page)?, None).await?;
         match page.scope {
             InventoryScope::All | InventoryScope::Recent => self.open.told(page.total_count),

@@ -17,6 +17,7 @@ mod detector;
 mod findings;
 mod listed;
 mod look;
+mod mergeability;
 mod mirror;
 mod numbers;
 mod open;

@@ -14,8 +14,8 @@ fn main() -> std::process::ExitCode {
             Receiver::start(&setup, &refresher, Limits::default()).await?;
             setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
             webhook::recover_deliveries(&setup, &client).await?;
-            let heads = detect_changes::watch(&setup, &client).await?;
-            anyhow::Ok(DetectChanges::open(&setup, client, heads).await?)
+            let learnt = detect_changes::watch(&setup, &client).await?;
+            anyhow::Ok(DetectChanges::open(&setup, client, learnt).await?)
         },
     )
 }

@@ -161,6 +161,25 @@ pub(crate) async fn under_way(
     Ok(subjects.iter().filter_map(number).collect())
 }
 
+/// Open pull requests that landed before GitHub knew whether they can be merged, with their node ids;
+/// none when nobody answers.
+pub(crate) async fn without_mergeability(
+    bus: &Bus,
+    repository: &RepositoryName,
+) -> Option<Vec<(u64, String)>> {
+    let sql = format!(
+        "SELECT number, id FROM pull_requests
+         WHERE repository = {} AND state = 'OPEN' AND gone_at IS NULL AND mergeable = 'UNKNOWN'",
+        quoted(&repository.to_string())
+    );
+    let rows = rows(bus, sql).await?;
+    let told = rows.iter().map(|row| {
+        let number = row.first()?.as_u64()?;
+        Some((number, row.get(1)?.as_str()?.to_owned()))
+    });
+    told.collect()
+}
+
 /// Whether too much of a repository is missing.
 pub(crate) async fn needs_backfill(bus: &Bus, repository: &RepositoryName) -> bool {
     let sql = format!(

@@ -92,6 +92,7 @@ impl Detector {
                 Ok(page) => {
                     self.pages.answered();
                     self.fetch_again().await?;
+                    self.learnt.page(&self.repository, &page).await;
                     return Ok(page);
                 }
                 Err(error) if error.may_be_weight() => {

@@ -123,6 +123,8 @@ impl Detector {
             && let Some(probed) = self.probes.ask(&self.repository).await
         {
             self.open.told(probed.total_count);
+            let identities = &self.learnt.identities;
+            identities.note(&self.repository, &probed.repository).await;
             if stored.watermark.covers(probed.newest) {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use prmirror_kit::{Delivery, Input, KvError, Outcome, Setup, Stage};
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 
 use crate::findings::Findings;
-use crate::webhook::{Heads, Webhooks};
+use crate::webhook::{Learnt, Webhooks};
 
 /// Reads what others noticed.
 pub struct DetectChanges {
@@ -18,10 +18,10 @@ impl DetectChanges {
     ///
     /// # Errors
     /// When the broker's buckets cannot be opened.
-    pub async fn open(setup: &Setup, client: Client, heads: Heads) -> Result<Self, KvError> {
+    pub async fn open(setup: &Setup, client: Client, learnt: Learnt) -> Result<Self, KvError> {
         Ok(Self {
             findings: Findings::open(setup).await?,
-            webhooks: Webhooks::new(setup, client, heads),
+            webhooks: Webhooks::open(setup, client, learnt).await?,
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use detect_changes::DetectChanges;
-use detect_changes::webhook::Heads;
+use detect_changes::webhook::Learnt;
 use jiff::Timestamp;
 use prmirror_github::{Client, ClientConfig, Token};
 use prmirror_kit::config::{Pipeline, Repository};
@@ -39,14 +39,14 @@ async fn stage(setup: &Setup) -> DetectChanges {
         floor: 0,
     })
     .unwrap();
-    let heads = Heads::open(&setup.bus).await.unwrap();
+    let learnt = Learnt::open(&setup.bus).await.unwrap();
     let context = Context {
         pipeline: std::sync::Arc::new(pipeline),
         ..setup.context.clone()
     };
     let (bus, shutdown) = (&setup.bus, setup.shutdown.clone());
     let setup = Setup::new(bus, context, setup.data.clone(), shutdown);
-    DetectChanges::open(&setup, client, heads).await.unwrap()
+    DetectChanges::open(&setup, client, learnt).await.unwrap()
 }
 
 struct Findings;

@@ -6,10 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Post, SECRET, World, about, answer};
+use common::{Post, Process, SECRET, World, about, answer, noise};
 use detect_changes::webhook::{Limits, Secrets};
 use prmirror_kit::Metric;
-use prmirror_kit::testing::{eventually, stored};
+use prmirror_kit::testing::{eventually, eventually_equal, stored};
 use prmirror_proto::messages::WebhookDelivery;
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::json;
@@ -71,6 +71,12 @@ async fn a_repetition_is_known_for_as_long_as_the_first_is_kept() {
     assert_eq!(post.send(process.address).await, (200, "known".to_owned()));
     assert_eq!(world.deliveries().await, before);
     assert_eq!(world.sent().await, 1, "and nothing follows from it");
+    let metrics = &process.setup.context.metrics;
+    let counted = |outcome| {
+        let labels = [("event", "pull_request"), ("outcome", outcome)];
+        metrics.value(Metric::Webhooks, &labels)
+    };
+    assert_eq!((counted("stored"), counted("known")), (1, 2));
     process.running.stop().await.unwrap();
 }
 
@@ -196,6 +202,15 @@ async fn what_is_wrong_is_refused_counted_and_harmless() {
     process.running.stop().await.unwrap();
 }
 
+/// Waits until so many were refused for a reason: a connection is counted after its end.
+async fn refused(process: &Process, reason: &str, times: i64) {
+    let metrics = &process.setup.context.metrics;
+    eventually_equal(reason, &times, || async {
+        metrics.value(Metric::WebhooksRefused, &[("reason", reason)])
+    })
+    .await;
+}
+
 /// A chunked body has no length.
 fn strip_length(post: Post) -> Post {
     post.with("Content-Length", "")
@@ -216,6 +231,16 @@ async fn who_is_slow_is_not_waited_for() {
         .unwrap();
     let (status, _) = answer(stream).await;
     assert!(matches!(status, 0 | 408), "{status}");
+    refused(&process, "slow-header", 1).await;
+    // Something else than HTTP.
+    let mut stream = TcpStream::connect(process.address).await.unwrap();
+    stream
+        .write_all(b"\x16\x03\x01 hello\r\n\r\n")
+        .await
+        .unwrap();
+    let (status, _) = answer(stream).await;
+    assert!(matches!(status, 0 | 400), "{status}");
+    refused(&process, "no-http", 1).await;
     // A body of which a byte comes now and then.
     let mut stream = TcpStream::connect(process.address).await.unwrap();
     stream.write_all(post.head().as_bytes()).await.unwrap();
@@ -235,11 +260,7 @@ async fn who_is_slow_is_not_waited_for() {
     reading.read_line(&mut line).await.unwrap();
     assert!(line.starts_with("HTTP/1.1 408 "), "{line}");
     drip.abort();
-    let metrics = &process.setup.context.metrics;
-    assert_eq!(
-        metrics.value(Metric::WebhooksRefused, &[("reason", "too-slow")]),
-        1
-    );
+    refused(&process, "too-slow", 1).await;
     assert_eq!(world.deliveries().await, 0);
     process.running.stop().await.unwrap();
 }
@@ -256,6 +277,7 @@ async fn beyond_what_there_is_room_for_the_sender_is_told_to_come_again() {
     let post = Post::delivery("pull_request", "d-1", &json!({ "text": large }));
     let (status, text) = post.send(process.address).await;
     assert_eq!(status, 503, "{text}");
+    refused(&process, "busy", 1).await;
     let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
     assert_eq!(
         post.send(process.address).await.0,
@@ -274,6 +296,7 @@ async fn without_the_broker_nothing_is_accepted() {
     world.server.stop().await;
     let (status, text) = post.send(process.address).await;
     assert_eq!(status, 503, "{text}");
+    refused(&process, "unstored", 1).await;
     world.server.begin().await;
     eventually("it is taken when the broker is back", || async {
         let (status, _) = post.send(process.address).await;
@@ -283,5 +306,98 @@ async fn without_the_broker_nothing_is_accepted() {
     .await;
     world.request(1).await;
     assert_eq!(world.deliveries().await, 1);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_a_message_may_be_is_stored_beside_it() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let mut payload = about(1, "edited", &world.head(1));
+    payload["noise"] = json!(noise(2 * world.bus.client().max_payload()));
+    let post = Post::delivery("pull_request", "d-1", &payload);
+    assert_eq!(post.send(process.address).await, (202, "stored".to_owned()));
+    let messages = stored(&world.bus, STREAM_WEBHOOKS).await;
+    assert!(messages[0].envelope.body_object.is_some() && messages[0].body.is_empty());
+    assert_eq!(world.request(1).await.basis, "webhook:d-1");
+    assert_eq!(post.send(process.address).await, (200, "known".to_owned()));
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_so_many_connections_no_more_are_taken() {
+    let mut world = World::new(1).await;
+    world.limits.connections = 2;
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    let idle = || TcpStream::connect(process.address);
+    let held = (idle().await.unwrap(), idle().await.unwrap());
+    let (status, _) = post.send(process.address).await;
+    assert_eq!(status, 0, "the connection is closed without an answer");
+    refused(&process, "connections", 1).await;
+    assert_eq!(world.deliveries().await, 0);
+    drop(held);
+    eventually("there is room again", || async {
+        (post.send(process.address).await.0 == 202).then_some(())
+    })
+    .await;
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_refuses_and_discards_nothing() {
+    let mut world = World::new(1).await;
+    let limits = world.pipeline.streams.0.entry(STREAM_WEBHOOKS.to_owned());
+    limits.or_default().max_bytes = Some(100_000);
+    prmirror_kit::ensure_topology(&world.bus, &world.pipeline)
+        .await
+        .unwrap();
+    // Nothing is dealt with yet.
+    let long = Duration::from_secs(3_600);
+    (
+        world.pipeline.webhooks.quiet,
+        world.pipeline.webhooks.max_delay,
+    ) = (long, long);
+    let process = world.start().await;
+    let head = world.head(1);
+    let delivery = |n: u64| {
+        let mut payload = about(1, "edited", &head);
+        payload["noise"] = json!(noise(10_000));
+        Post::delivery("pull_request", &format!("d-{n}"), &payload)
+    };
+    let mut taken = 0;
+    let refusal = loop {
+        let (status, text) = delivery(taken).send(process.address).await;
+        if status != 202 {
+            break (status, text);
+        }
+        taken += 1;
+        assert!(taken < 100, "it is never full");
+    };
+    assert_eq!(refusal.0, 503, "{}", refusal.1);
+    refused(&process, "unstored", 1).await;
+    let held: Vec<String> = stored(&world.bus, STREAM_WEBHOOKS)
+        .await
+        .into_iter()
+        .map(|message| message.subject)
+        .collect();
+    let all = (0..taken).map(|n| format!("pr.webhooks.pull_request.d-{n}"));
+    assert_eq!(held, all.collect::<Vec<_>>(), "nothing had to go");
+    let again = delivery(taken).send(process.address).await;
+    assert_eq!(again.0, 503, "what nobody has dealt with stays");
+
+    // What is dealt with makes room.
+    process.running.stop().await.unwrap();
+    world.settled().await;
+    world.pipeline.webhooks.quiet = Duration::from_millis(50);
+    let process = world.start().await;
+    eventually("there is room", || async {
+        let (status, _) = delivery(taken).send(process.address).await;
+        (status == 202).then_some(())
+    })
+    .await;
+    world.settled().await;
+    let request = world.request(1).await;
+    assert_eq!(request.basis, format!("webhook:d-{taken}"));
     process.running.stop().await.unwrap();
 }

@@ -43,9 +43,10 @@ struct Page {
 }
 
 fn attempt(id: u64, guid: &str, ago: i64, status_code: u16) -> Value {
+    let redelivery = guid == "late" || id > 1_000_000;
     let delivered_at = Timestamp::now() - SignedDuration::from_secs(ago);
     json!({
-        "id": id, "guid": guid, "delivered_at": delivered_at.to_string(), "redelivery": false,
+        "id": id, "guid": guid, "delivered_at": delivered_at.to_string(), "redelivery": redelivery,
         "status": "whatever", "status_code": status_code, "event": "pull_request",
         "action": "labeled", "installation_id": 1, "repository_id": 1, "throttled_at": null,
     })
@@ -91,28 +92,15 @@ async fn again(State(record): State<Record>, Path(id): Path<u64>) -> (StatusCode
     let delivery = Post::delivery("pull_request", guid.as_str().unwrap(), &payload);
     let (status, _) = delivery.send(record.receiver).await;
     let mut attempts = record.attempts.lock().unwrap();
-    attempts.insert(0, attempt(id + 1_000, guid.as_str().unwrap(), 0, status));
+    attempts.insert(
+        0,
+        attempt(id + 1_000_000, guid.as_str().unwrap(), 0, status),
+    );
     (StatusCode::ACCEPTED, Json(json!({})))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_failed_is_asked_for_once_and_arrives() {
-    let mut world = World::new(1).await;
-    world.pipeline.webhooks.recover = Duration::from_millis(100);
-    let process = world.start().await;
-    let record = Record {
-        attempts: Arc::new(Mutex::new(vec![
-            attempt(6, "arrived", 300, 202),
-            attempt(5, "lost", 400, 0),
-            attempt(4, "late", 500, 200),
-            attempt(3, "late", 600, 503),
-            attempt(2, "arrived too", 700, 200),
-            attempt(1, "before", 90_000, 500),
-        ])),
-        asked: Arc::default(),
-        receiver: process.address,
-        head: world.head(1),
-    };
+/// Serves the record as GitHub does, to its App.
+async fn app(record: &Record) -> Client {
     let routes = Router::new()
         .route("/app/hook/deliveries", get(list))
         .route("/app/hook/deliveries/{id}/attempts", post(again))
@@ -136,6 +124,28 @@ async fn what_failed_is_asked_for_once_and_arrives() {
         lease: Access::LEASE,
     })
     .unwrap();
+    client
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_asked_for_once_and_arrives() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.recover = Duration::from_millis(100);
+    let process = world.start().await;
+    let record = Record {
+        attempts: Arc::new(Mutex::new(vec![
+            attempt(6, "arrived", 300, 202),
+            attempt(5, "lost", 400, 0),
+            attempt(4, "late", 500, 200),
+            attempt(3, "late", 600, 503),
+            attempt(2, "arrived too", 700, 200),
+            attempt(1, "before", 90_000, 500),
+        ])),
+        asked: Arc::default(),
+        receiver: process.address,
+        head: world.head(1),
+    };
+    let client = app(&record).await;
     // As a look an hour ago left it.
     let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
     let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
@@ -175,5 +185,35 @@ async fn what_failed_is_asked_for_once_and_arrives() {
     })
     .await;
     assert!(record.asked.lock().unwrap().starts_with(&[5, 7, 8]));
+    process.running.stop().await.unwrap();
+}
+
+/// More attempts than are read in one look: the next goes on where it ended, and nothing is passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_record_is_read_to_its_end() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.recover = Duration::from_millis(100);
+    let process = world.start().await;
+    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+    let mut attempts: Vec<Value> = (0..700)
+        .map(|n| attempt(10_000 - n, &format!("fine-{n}"), 120 + n.cast_signed(), 202))
+        .collect();
+    attempts.push(attempt(1, "lost", 900, 503));
+    attempts.push(attempt(0, "before", 90_000, 500));
+    let record = Record {
+        attempts: Arc::new(Mutex::new(attempts)),
+        asked: Arc::default(),
+        receiver: process.address,
+        head: world.head(1),
+    };
+    let client = app(&record).await;
+    let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
+    let progress = json!({ "until": hour_ago });
+    probes.put("app.17.deliveries", &progress).await.unwrap();
+    webhook::recover_deliveries(&process.setup, &client)
+        .await
+        .unwrap();
+    assert_eq!(world.request(1).await.basis, "webhook:lost");
+    assert_eq!(*record.asked.lock().unwrap(), [1]);
     process.running.stop().await.unwrap();
 }

@@ -6,9 +6,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Post, TOKEN_VARIABLE, World, repository};
-use prmirror_kit::testing::eventually;
+use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::messages::{Lane, Source};
 use prmirror_proto::requests::{RefreshAnswer, RefreshRequest, Reply, SUBJECT_REFRESH};
+use prmirror_proto::subjects::STREAM_CHANGES;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -154,5 +155,49 @@ async fn over_http_the_token_opens_the_door() {
     world.pipeline.webhooks.refresh_token_env = "PRMIRROR_NO_SUCH_VARIABLE".to_owned();
     let process = world.start().await;
     assert_eq!(right.send(process.address).await.0, 404);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_the_queue_the_reason_and_a_whole_repository_can_be_asked_for() {
+    let world = World::new(30).await;
+    let process = world.start().await;
+    let token = std::env::var(TOKEN_VARIABLE).unwrap();
+    let ask = async |body: serde_json::Value| {
+        let post = Post {
+            path: "/refresh".to_owned(),
+            headers: Vec::new(),
+            body: body.to_string().into_bytes(),
+        };
+        let post = post.with("Authorization", &format!("Bearer {token}"));
+        let (status, text) = post.send(process.address).await;
+        assert_eq!(status, 202, "{text}");
+        serde_json::from_str::<RefreshAnswer>(&text).unwrap()
+    };
+    let name = repository().to_string();
+    let some =
+        json!({ "repository": name, "numbers": [3], "lane": "bulk", "reason": "it looks old" });
+    assert_eq!(ask(some).await.lane, Lane::Bulk);
+    let request = world.request(3).await;
+    assert_eq!(
+        (request.lane, request.source),
+        (Lane::Bulk, Source::Request)
+    );
+    assert_eq!(request.reason, "it looks old");
+    // Of many, nobody waits for the last, unless somebody says so.
+    let whole = json!({ "repository": name, "numbers": [], "reason": "after an outage" });
+    let answer = ask(whole).await;
+    assert_eq!((answer.numbers.len(), answer.lane), (30, Lane::Bulk));
+    assert_eq!(world.request(30).await.reason, "after an outage");
+    let at_once = json!({ "repository": name, "numbers": [], "lane": "realtime" });
+    assert_eq!(ask(at_once).await.lane, Lane::Realtime);
+    eventually("those come first", || async {
+        let waiting = stored(&world.bus, STREAM_CHANGES).await;
+        let realtime = waiting
+            .iter()
+            .filter(|one| one.subject.contains(".realtime."));
+        (realtime.count() == 30).then_some(())
+    })
+    .await;
     process.running.stop().await.unwrap();
 }

@@ -110,6 +110,158 @@ async fn a_label_that_is_renamed_fans_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_labels_milestones_and_branches_fans_out() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let asked = world
+        .tables(|sql| {
+            if sql.contains("['gone']") {
+                json!([[11, true]])
+            } else if sql.contains("milestone_title IN ('v1', 'v2')") {
+                json!([[12, true], [13, false]])
+            } else if sql.contains("milestone_title IN ('v3')") {
+                json!([[14, true]])
+            } else if sql.contains("base_ref_name = 'main'") {
+                json!([[15, true], [16, true]])
+            } else if sql.contains("base_ref_name = 'stable'") {
+                json!([[17, true]])
+            } else {
+                json!([])
+            }
+        })
+        .await;
+    let push = |branch: &str, after: &str| {
+        let reference = format!("refs/heads/{branch}");
+        let before = "1".repeat(40);
+        json!({ "ref": reference, "before": before, "after": after, "repository": in_payload() })
+    };
+    let milestone = |action: &str, title: &str, changes: Value| {
+        json!({ "action": action, "milestone": { "title": title }, "changes": changes,
+            "repository": in_payload() })
+    };
+    let renamed = json!({ "title": { "from": "v1" } });
+    for (event, payload) in [
+        (
+            "label",
+            json!({ "action": "deleted", "label": { "name": "gone" }, "repository": in_payload() }),
+        ),
+        (
+            "label",
+            json!({ "action": "created", "label": { "name": "new" }, "repository": in_payload() }),
+        ),
+        ("milestone", milestone("edited", "v2", renamed)),
+        ("milestone", milestone("deleted", "v3", json!({}))),
+        ("milestone", milestone("created", "v4", json!({}))),
+        ("push", push("main", NOWHERE)),
+        ("push", push("stable", NOWHERE)),
+        // A branch that is gone moves nothing that went to it.
+        ("push", push("old", &"0".repeat(40))),
+    ]
+    .iter()
+    .enumerate()
+    .map(|(n, (event, payload))| {
+        (
+            format!("d-{n}"),
+            Post::delivery(event, &format!("d-{n}"), payload),
+        )
+    }) {
+        assert_eq!(payload.send(process.address).await.0, 202, "{event}");
+    }
+    world.settled().await;
+    let found: Vec<(u64, Lane)> = world
+        .requests()
+        .await
+        .into_values()
+        .map(|request| (request.number, request.lane))
+        .collect();
+    // What is closed has time, and so has what only may not merge any more.
+    let expected = [
+        (11, Lane::Realtime),
+        (12, Lane::Realtime),
+        (13, Lane::Bulk),
+        (14, Lane::Realtime),
+        (15, Lane::Bulk),
+        (16, Lane::Bulk),
+        (17, Lane::Bulk),
+    ];
+    assert_eq!(found, expected);
+    let asked = asked.lock().unwrap().join("\n");
+    assert!(
+        !asked.contains("'new'") && !asked.contains("'v4'"),
+        "{asked}"
+    );
+    assert!(!asked.contains("base_ref_name = 'old'"), "{asked}");
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_events_and_actions_are_taken_and_counted() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let head = world.head(1);
+    for (n, (event, payload)) in [
+        (
+            "invented",
+            json!({ "action": "x", "repository": in_payload() }),
+        ),
+        ("pull_request", about(1, "levitated", &head)),
+        ("pull_request", about(1, "edited", &head)),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let post = Post::delivery(event, &format!("d-{n}"), payload);
+        assert_eq!(post.send(process.address).await.0, 202, "{event}");
+    }
+    world.settled().await;
+    assert_eq!(world.request(1).await.number, 1);
+    let metrics = &process.setup.context.metrics;
+    let unknown = |what| metrics.value(Metric::WebhooksUnknown, &[("what", what)]);
+    assert_eq!((unknown("event"), unknown("action")), (1, 1));
+    let labels = [("event", "other"), ("outcome", "stored")];
+    assert_eq!(metrics.value(Metric::Webhooks, &labels), 1);
+    process.running.stop().await.unwrap();
+}
+
+/// A fork's checks name no pull request, and come from a branch that is often called as the default one.
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_forks_find_their_pull_request() {
+    let world = World::new(2).await;
+    let process = world.start().await;
+    let suite = |number: u64, branch: &str| {
+        json!({
+            "action": "completed",
+            "check_suite": {
+                "head_sha": world.head(number), "head_branch": branch, "pull_requests": [],
+            },
+            "repository": in_payload(),
+        })
+    };
+    let run = Post::delivery("check_suite", "d-1", &suite(1, "fix"));
+    assert_eq!(run.send(process.address).await.0, 202);
+    let request = world.request(1).await;
+    assert!(request.urgent && request.lane == Lane::Realtime);
+    assert_eq!(
+        world.sim.stats().requests,
+        1,
+        "GitHub was asked whose it is"
+    );
+    // A commit on the default branch is not asked for, but may yet become known.
+    let early = Post::delivery("check_suite", "d-2", &suite(2, "main"));
+    assert_eq!(early.send(process.address).await.0, 202);
+    let late = about(2, "synchronize", &world.head(2));
+    let late = Post::delivery("pull_request", "d-3", &late);
+    assert_eq!(late.send(process.address).await.0, 202);
+    world.settled().await;
+    assert_eq!(world.request(2).await.number, 2);
+    let metrics = &process.setup.context.metrics;
+    let skipped = |reason| metrics.value(Metric::Skipped, &[("reason", reason)]);
+    assert_eq!(skipped("commit-of-no-pull-request"), 0);
+    assert_eq!(world.sim.stats().requests, 1);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ours_leads_to_nothing() {
     let world = World::new(1).await;
     let process = world.start().await;

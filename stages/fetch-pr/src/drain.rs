@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use prmirror_kit::{Bus, CancellationToken, StreamError};
-use prmirror_proto::messages::Lane;
+use prmirror_kit::{Setup, StreamError};
+use prmirror_proto::messages::{JobStatus, Lane};
 use prmirror_proto::subjects::STREAM_CHANGES;
 use tokio::time::Instant;
 
@@ -34,16 +34,32 @@ pub enum DrainError {
     },
 }
 
-/// Waits until nothing is left in these lanes, and cancels `shutdown` then, or when it is cancelled.
+impl DrainError {
+    /// What becomes of the job then.
+    const fn status(&self) -> JobStatus {
+        match self {
+            Self::Stream(_) => JobStatus::Failed,
+            Self::Ended { .. } => JobStatus::Cancelled,
+            Self::Left { .. } => JobStatus::Incomplete,
+        }
+    }
+}
+
+/// Waits until nothing is left in these lanes, and ends the process then, or when it is to end.
 ///
 /// # Errors
-/// When nothing moves for `patience`, or something is left when `shutdown` is cancelled.
-pub async fn drain(
-    bus: &Bus,
-    lanes: &[Lane],
-    patience: Duration,
-    shutdown: &CancellationToken,
-) -> Result<(), DrainError> {
+/// When nothing moves for `patience`, or something is left when the process is to end.
+pub async fn drain(setup: &Setup, lanes: &[Lane], patience: Duration) -> Result<(), DrainError> {
+    setup.job.drains();
+    let drained = wait(setup, lanes, patience).await;
+    if let Err(error) = &drained {
+        setup.job.ends(error.status(), &error.to_string());
+    }
+    drained
+}
+
+async fn wait(setup: &Setup, lanes: &[Lane], patience: Duration) -> Result<(), DrainError> {
+    let (bus, shutdown) = (&setup.bus, &setup.shutdown);
     let mut seen: Option<(u64, Instant)> = None;
     loop {
         let mut left = Some(0);
@@ -51,6 +67,9 @@ pub async fn drain(
             let waiting = bus.unsettled(STREAM_CHANGES, &durable(*lane)).await?;
             // Without a consumer nothing is known yet: the stage is starting.
             left = left.zip(waiting).map(|(sum, waiting)| sum + waiting);
+        }
+        if let Some(left) = left {
+            setup.job.left(left);
         }
         if left == Some(0) {
             shutdown.cancel();

@@ -29,11 +29,13 @@ fn main() -> std::process::ExitCode {
             let lanes = args
                 .lane
                 .map_or_else(|| fetch.lanes.clone(), |lane| vec![lane]);
+            setup.job.works_on(&lanes);
             if args.drain {
-                let (bus, shutdown) = (setup.bus.clone(), setup.shutdown.clone());
-                let lanes = lanes.clone();
+                setup.job.drains();
+                let (setup, lanes) = (setup.clone(), lanes.clone());
+                let drained = setup.clone();
                 setup.spawn("drain", async move {
-                    fetch_pr::drain(&bus, &lanes, PATIENCE, &shutdown).await
+                    fetch_pr::drain(&drained, &lanes, PATIENCE).await
                 });
             }
             anyhow::Ok(FetchPr::on(&setup.bus, client, fetch, lanes).in_step())

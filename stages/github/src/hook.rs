@@ -34,6 +34,9 @@ pub struct Attempt {
     pub guid: String,
     /// When it was made.
     pub delivered_at: Timestamp,
+    /// Whether it was asked for again: an attempt that was not has none before it.
+    #[serde(default = "maybe")]
+    pub redelivery: bool,
     /// In words: `OK`, or what was wrong.
     #[serde(default)]
     pub status: String,
@@ -43,6 +46,11 @@ pub struct Attempt {
     /// The event.
     #[serde(default)]
     pub event: String,
+}
+
+/// Of what is not told, the worse is assumed.
+const fn maybe() -> bool {
+    true
 }
 
 impl Attempt {

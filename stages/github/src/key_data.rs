@@ -26,6 +26,8 @@ pub enum KeyDataQuery {
 pub struct RepositoryKey {
     /// Node id; it survives a rename.
     pub id: String,
+    /// The number that webhooks name it by; it survives a rename, too.
+    pub database_id: Option<u64>,
     /// GitHub's present name of it.
     pub name_with_owner: String,
     /// Last push to any branch.
@@ -105,6 +107,7 @@ impl Client {
         Ok(KeyDataPage {
             repository: RepositoryKey {
                 id: found.repository_key.id,
+                database_id: found.repository_key.database_id.map(convert::count),
                 name_with_owner: found.repository_key.name_with_owner,
                 pushed_at: found.repository_key.pushed_at,
                 is_archived: found.repository_key.is_archived,

@@ -243,7 +243,7 @@ fn compose(asked: &[LookAt]) -> (String, Vec<(usize, usize)>) {
 }
 
 /// Whether each error only says that something is not there.
-fn only_absent(answer: &Answer) -> bool {
+pub(crate) fn only_absent(answer: &Answer) -> bool {
     let absent = |kind: &Option<String>| kind.as_deref() == Some("NOT_FOUND");
     answer.errors.iter().all(|error| absent(&error.error_type))
 }
@@ -337,7 +337,7 @@ impl Client {
 }
 
 /// A null that no error explains says nothing, least of all that something is gone.
-fn absent_are_told<T>(found: &[Option<T>], answer: &Answer) -> Result<(), Error> {
+pub(crate) fn absent_are_told<T>(found: &[Option<T>], answer: &Answer) -> Result<(), Error> {
     let absent = found.iter().filter(|one| one.is_none()).count();
     if absent > answer.errors.len() {
         return Err(Error::Shape("a null among the pull requests".into()));

@@ -43,6 +43,7 @@ pub struct Probed {
 #[serde(rename_all = "camelCase")]
 struct Found {
     id: String,
+    database_id: Option<i64>,
     name_with_owner: String,
     pushed_at: Option<Timestamp>,
     is_archived: bool,
@@ -109,6 +110,7 @@ impl Client {
             Some(Probed {
                 repository: RepositoryKey {
                     id: found.id,
+                    database_id: found.database_id.map(count),
                     name_with_owner: found.name_with_owner,
                     pushed_at: found.pushed_at,
                     is_archived: found.is_archived,

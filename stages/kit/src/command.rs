@@ -21,6 +21,7 @@ use crate::bus::Bus;
 use crate::config::{ConfigError, Pipeline};
 use crate::context::Context;
 use crate::http;
+use crate::jobs::Job;
 use crate::run::run;
 use crate::stage::Stage;
 
@@ -106,6 +107,8 @@ pub struct Setup {
     pub data: PathBuf,
     /// Told when it is time to end.
     pub shutdown: CancellationToken,
+    /// What the process does, for those who look.
+    pub job: Job,
     tasks: TaskTracker,
     failure: Arc<Mutex<Option<String>>>,
 }
@@ -115,6 +118,7 @@ impl Setup {
     #[must_use]
     pub fn new(bus: &Bus, context: Context, data: PathBuf, shutdown: CancellationToken) -> Self {
         Self {
+            job: Job::new(&context),
             bus: bus.clone().with_context(&context),
             pipeline: Arc::clone(&context.pipeline),
             context,
@@ -277,8 +281,8 @@ where
         let address = serving.map_err(|error| format!("metrics on {address}: {error}"))?;
         info!(%address, "serving /metrics and /healthz");
     }
-    match build(setup.clone()).await {
-        Ok(stage) => setup.run(stage).await,
+    let stage = match build(setup.clone()).await {
+        Ok(stage) => stage,
         Err(error) => {
             let error: Box<dyn Error + Send + Sync> = error.into();
             // With its causes.
@@ -288,9 +292,13 @@ where
                 text = format!("{text}: {next}");
                 cause = next.source();
             }
-            Err(text)
+            return Err(text);
         }
-    }
+    };
+    let begun = setup.job.begin(&setup.bus).await;
+    let result = setup.run(stage).await;
+    setup.job.end(&setup.bus, begun, &result).await;
+    result
 }
 
 /// Sends the log to standard error, filtered by `RUST_LOG` or else by `filter`, and panics to the

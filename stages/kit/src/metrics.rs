@@ -44,8 +44,11 @@ pub enum Metric {
     Reconnects,
     /// Webhook deliveries with a right signature, by `event` and `outcome`: stored, known or ping.
     Webhooks,
-    /// Webhook deliveries that were refused, by `reason`.
+    /// Webhook deliveries that were refused, and connections without one, by `reason`.
     WebhooksRefused,
+    /// Webhook deliveries of which this build knows neither what they are nor what may follow, by `what`:
+    /// event or action. They are taken as they are.
+    WebhooksUnknown,
     /// Signs in webhooks that waited for a request about their pull request, by `outcome`: alone, or
     /// joined with others.
     WebhookSigns,
@@ -64,7 +67,7 @@ enum Kind {
 
 impl Metric {
     /// Every metric.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Messages,
         Self::Skipped,
         Self::Quarantined,
@@ -82,6 +85,7 @@ impl Metric {
         Self::Reconnects,
         Self::Webhooks,
         Self::WebhooksRefused,
+        Self::WebhooksUnknown,
         Self::WebhookSigns,
         Self::WebhooksRecovered,
         Self::Up,
@@ -108,6 +112,7 @@ impl Metric {
             Self::Reconnects => "prmirror_reconnects",
             Self::Webhooks => "prmirror_webhooks",
             Self::WebhooksRefused => "prmirror_webhooks_refused",
+            Self::WebhooksUnknown => "prmirror_webhooks_unknown",
             Self::WebhookSigns => "prmirror_webhook_signs",
             Self::WebhooksRecovered => "prmirror_webhooks_recovered",
             Self::Up => "prmirror_up",
@@ -133,6 +138,7 @@ impl Metric {
             Self::Reconnects => "Subscriptions made anew",
             Self::Webhooks => "Webhook deliveries, by event and outcome",
             Self::WebhooksRefused => "Webhook deliveries refused, by reason",
+            Self::WebhooksUnknown => "Webhook deliveries of an unknown event or action",
             Self::WebhookSigns => "Signs in webhooks that led to a request, alone or joined",
             Self::WebhooksRecovered => "Webhook deliveries that GitHub was asked to send again",
             Self::Up => "Whether the stage is connected and consuming",
@@ -154,6 +160,7 @@ impl Metric {
             | Self::Reconnects
             | Self::Webhooks
             | Self::WebhooksRefused
+            | Self::WebhooksUnknown
             | Self::WebhookSigns
             | Self::WebhooksRecovered => Kind::Counter,
             Self::ConsumerPending | Self::ConsumerAckPending | Self::Up => Kind::Gauge,

@@ -6,7 +6,7 @@ use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv, object_store};
 use prmirror_proto::subjects::{
-    BUCKET_BODIES, BUCKET_PAGES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS,
+    BUCKET_BODIES, BUCKET_PAGES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS, STREAM_WEBHOOKS,
 };
 use tracing::info;
 
@@ -69,7 +69,12 @@ fn configure(config: &mut Config, pipeline: &Pipeline, name: &str, subjects: &st
         .unwrap_or(-1);
     config.duplicate_window = limits.duplicate_window;
     config.num_replicas = limits.replicas as usize;
-    config.discard = DiscardPolicy::Old;
+    // A delivery that is refused shows as failed where it came from; one that is discarded is lost.
+    config.discard = if name == STREAM_WEBHOOKS {
+        DiscardPolicy::New
+    } else {
+        DiscardPolicy::Old
+    };
     // Readers look single messages up by their sequence.
     config.allow_direct = true;
     // The newest request of a pull request replaces the one that waits.

@@ -116,6 +116,43 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// Takes messages that a durable consumer has settled off a stream that is nearly full, the older half
+    /// of the stream at most: what refuses new messages takes them again. Whether any was taken off.
+    ///
+    /// # Errors
+    /// When there is no such stream, or the broker does not answer.
+    pub async fn make_room(&self, stream: &str, durable: &str) -> Result<bool, StreamError> {
+        let made = async {
+            let handle = self.jetstream().get_stream(stream).await?;
+            let info = handle.cached_info();
+            let limit = u64::try_from(info.config.max_bytes).unwrap_or(0);
+            let state = &info.state;
+            // Bounds are sizes of disks: four times them is a number.
+            if limit == 0 || state.bytes.saturating_mul(4) < limit.saturating_mul(3) {
+                return Ok(false);
+            }
+            let consumer = match handle.consumer_info(durable).await {
+                Ok(info) => info,
+                Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            let middle =
+                state.first_sequence + state.last_sequence.saturating_sub(state.first_sequence) / 2;
+            let last = middle.min(consumer.ack_floor.stream_sequence);
+            if last < state.first_sequence {
+                return Ok(false);
+            }
+            let purged = handle.purge().sequence(last + 1).await?;
+            Ok(purged.purged > 0)
+        };
+        made.await.map_err(|source| StreamError {
+            stream: stream.to_owned(),
+            source,
+        })
+    }
+}
+
 /// The sequence up to which a consumer has settled everything; `None` when that is all there is.
 async fn settled(stream: &Stream<()>, durable: &str) -> Result<Option<u64>, async_nats::Error> {
     let info = match stream.consumer_info(durable).await {

@@ -11,6 +11,7 @@ use prmirror_kit::parse_listen;
 
 use crate::backfill::{self, BackfillCommand};
 use crate::explain::{self, ExplainArgs};
+use crate::jobs::{self, JobsArgs};
 use crate::page::{self, PageArgs};
 use crate::quarantine::{self, QuarantineCommand};
 use crate::refresh::{self, RefreshArgs};
@@ -70,6 +71,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List what works for the mirror, on whichever processor, and how it stands
+    Jobs(JobsArgs),
     /// Compare what has landed with what was observed, now, and ask for repairs
     Reconcile {
         #[command(flatten)]
@@ -209,6 +212,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         match arguments.command {
             Command::Up(args) => up::up(args).await,
             Command::Status { place, json } => query::status(&place, json).await,
+            Command::Jobs(args) => jobs::jobs(args).await,
             Command::Reconcile { place, json } => query::reconcile(&place, json).await,
             Command::Verify(args) => verify::verify(args).await,
             Command::Explain(args) => explain::explain(args).await,

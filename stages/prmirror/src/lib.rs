@@ -7,6 +7,7 @@ pub mod compare;
 mod doctor;
 mod explain;
 mod folder;
+mod jobs;
 mod page;
 mod pages;
 mod quarantine;

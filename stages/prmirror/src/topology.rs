@@ -10,8 +10,8 @@ use prmirror_kit::Bus;
 use prmirror_kit::config::{Pipeline, STAGES};
 use prmirror_proto::subjects::{
     STREAM_CHANGES, STREAM_CHANGESETS, STREAM_COSTS, STREAM_EVENTS, STREAM_FETCHED,
-    STREAM_FINDINGS, STREAM_INVENTORY, STREAM_QUARANTINE, STREAM_SUBJECTS, STREAM_VALID,
-    STREAM_WEBHOOKS,
+    STREAM_FINDINGS, STREAM_INVENTORY, STREAM_JOBS, STREAM_QUARANTINE, STREAM_SUBJECTS,
+    STREAM_VALID, STREAM_WEBHOOKS,
 };
 use serde::Serialize;
 
@@ -66,6 +66,7 @@ const READS: [(&str, &[&str]); 5] = [
             STREAM_INVENTORY,
             STREAM_QUARANTINE,
             STREAM_COSTS,
+            STREAM_JOBS,
         ],
     ),
 ];
@@ -270,9 +271,12 @@ impl Topology {
                 }
             }
         }
-        let quarantine = self.streams.iter().find(|s| s.name == STREAM_QUARANTINE);
-        let holds = quarantine.map_or_else(String::new, StreamNode::holds);
-        writeln!(f, "\nevery stage\n  writes  {STREAM_QUARANTINE:<14}{holds}")?;
+        writeln!(f, "\nevery stage")?;
+        for name in [STREAM_QUARANTINE, STREAM_JOBS] {
+            let stream = self.streams.iter().find(|stream| stream.name == name);
+            let holds = stream.map_or_else(String::new, StreamNode::holds);
+            writeln!(f, "  writes  {name:<14}{holds}")?;
+        }
         let others: Vec<_> = self
             .consumers
             .iter()

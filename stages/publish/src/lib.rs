@@ -1,6 +1,6 @@
 //! publish: the only writer of DuckDB.
 //!
-//! Lands `pr.changesets`, `pr.inventory`, `pr.quarantine` and `pr.costs` in batches, each in one
+//! Lands `pr.changesets`, `pr.inventory`, `pr.quarantine`, `pr.costs` and `pr.jobs` in batches, each in one
 //! transaction with its place in the stream; compares what has landed with what was observed
 //! (reconciliation) and asks for repairs on `pr.findings`; answers `prmirror sql`, `status` and
 //! `reconcile` over NATS; and puts read-only copies where other processes can open them.
@@ -33,7 +33,7 @@ use prmirror_kit::config::PublishConfig;
 use prmirror_kit::{Batch, Delivery, Input, Outcome, Stage};
 use prmirror_proto::envelope::{DecodeError, Message as _};
 use prmirror_proto::subjects::{
-    STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_QUARANTINE,
+    STREAM_CHANGESETS, STREAM_COSTS, STREAM_INVENTORY, STREAM_JOBS, STREAM_QUARANTINE,
 };
 use prmirror_proto::{BackfillReport, NumbersExplained, QuarantineDecision, Verification};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,11 +49,12 @@ pub const PUBLISHED_FOLDER: &str = "published";
 const CHANGESETS_CONSUMER: &str = "publish-changesets";
 
 /// What is landed: streams, the durable consumers that it is taken from them with, and the subjects.
-pub const INPUTS: [(&str, &str, &str); 4] = [
+pub const INPUTS: [(&str, &str, &str); 5] = [
     (STREAM_CHANGESETS, CHANGESETS_CONSUMER, "pr.changesets.>"),
     (STREAM_INVENTORY, "publish-inventory", "pr.inventory.>"),
     (STREAM_QUARANTINE, "publish-quarantine", "pr.quarantine.>"),
     (STREAM_COSTS, "publish-costs", "pr.costs.>"),
+    (STREAM_JOBS, "publish-jobs", "pr.jobs.>"),
 ];
 
 /// The highest sequence of each stream that was in the database when it was opened. Cloning gives
@@ -133,6 +134,7 @@ pub fn record(delivery: &Delivery) -> Result<Sequenced, DecodeError> {
             Record::Decision(delivery.decode()?)
         }
         STREAM_QUARANTINE => Record::Quarantined(delivery.decode()?),
+        STREAM_JOBS => Record::Job(delivery.decode()?),
         _ => Record::Cost(delivery.decode()?),
     };
     Ok(Sequenced {

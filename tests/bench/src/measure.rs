@@ -57,6 +57,7 @@ const SWEEP: &str = "PullRequestsCreated";
 const LOOK: &str = "PullRequestsLooked";
 const SEEN: &str = "KeyDataById";
 const NUMBERS: &str = "NumbersAsked";
+const MERGEABILITY: &str = "MergeabilityById";
 
 /// What something cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -262,7 +263,7 @@ fn all(mirror: &Mirror<'_>) -> (Vec<u64>, u64) {
 }
 
 fn is_fetch(operation: &str) -> bool {
-    ![PROBE, POLL, SWEEP, LOOK, SEEN, NUMBERS].contains(&operation)
+    ![PROBE, POLL, SWEEP, LOOK, SEEN, NUMBERS, MERGEABILITY].contains(&operation)
 }
 
 /// What the operations cost that were asked between two looks.
@@ -343,7 +344,7 @@ fn change(mirror: &Mirror<'_>, up: &Up, chosen: &[u64]) -> anyhow::Result<Cost> 
     Ok(Cost {
         seconds: begun.elapsed().as_secs_f64(),
         ..spent(&before, &sim.stats(), |operation| {
-            ![SWEEP, LOOK, SEEN, NUMBERS].contains(&operation)
+            ![SWEEP, LOOK, SEEN, NUMBERS, MERGEABILITY].contains(&operation)
         })
     })
 }

@@ -17,6 +17,7 @@ const DEAF: &str = r#"
 [detect]
 poll = "1h"
 sweep_open = "1h"
+unsettled = "1h"
 sweep_all = "1h"
 [fetch]
 batch_wait = "50ms"

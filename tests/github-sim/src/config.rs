@@ -36,6 +36,9 @@ pub struct Config {
     pub secondary: SecondaryLimits,
     /// How long GitHub works on an answer, and when it gives up. Without it: as long as the simulator does.
     pub work: Option<Work>,
+    /// How long whether a pull request can be merged takes to compute, once it was asked for: until then
+    /// it is UNKNOWN, as on GitHub. None: it is always known.
+    pub mergeability: Option<Duration>,
     /// Whether a client that gets itself banned is part of the plan. Otherwise a simulator that has
     /// banned one panics when it is dropped, so that the test fails.
     pub expect_ban: bool,
@@ -92,6 +95,7 @@ impl Config {
             rate_window: Duration::from_secs(3600),
             secondary: SecondaryLimits::default(),
             work: None,
+            mergeability: None,
             expect_ban: false,
             apps: Vec::new(),
             faults: Vec::new(),

@@ -18,7 +18,7 @@ use crate::limits::Limits;
 use crate::recorded;
 use crate::server::{self, Apps, Shared, Tokens};
 use crate::stats::{Collector, Stats};
-use crate::webhooks::{Delivery, Webhook, WebhookError, Webhooks};
+use crate::webhooks::{Delivery, Webhook, WebhookError, Webhooks, payload};
 use crate::world::pull_request::complete;
 use crate::world::{Repository, RepositoryKey, Shown, Still, Store, World};
 
@@ -49,7 +49,7 @@ impl Sim {
     /// # Errors
     /// When a world cannot be loaded or the address is taken.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let engine = Engine::new()?;
+        let engine = Engine::new(config.mergeability)?;
         let mut repositories = Vec::new();
         let mut start: Option<Timestamp> = None;
         for world in &config.worlds {
@@ -443,7 +443,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Renames a repository. Its former name still leads to it, unless a client says otherwise.
+    /// Renames or transfers a repository. Its former name still leads to it, unless a client says otherwise.
     ///
     /// # Errors
     /// When there is no such repository.
@@ -453,13 +453,17 @@ impl Sim {
         (new_owner, new_name): (&str, &str),
     ) -> Result<(), ChangeError> {
         let mut world = self.shared.world_mut();
+        let now = world.now();
         let repository = repository_mut(&mut world, owner, name)?;
         let key = &mut repository.key;
-        repository
-            .former_names
-            .push((key.owner.clone(), key.name.clone()));
+        let former = (key.owner.clone(), key.name.clone());
         new_owner.clone_into(&mut key.owner);
         new_name.clone_into(&mut key.name);
+        let renamed = payload::renamed(key, repository.is_archived, &former);
+        repository.former_names.push(former);
+        let action = renamed.get("action").and_then(Value::as_str);
+        let webhooks = &self.shared.webhooks;
+        webhooks.tell("repository", action, &renamed, now);
         Ok(())
     }
 

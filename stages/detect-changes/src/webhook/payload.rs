@@ -78,15 +78,35 @@ where
     Ok(part(raw.as_deref()))
 }
 
+/// What a repository is known by, whatever it is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ids {
+    /// Its number.
+    pub(crate) number: Option<u64>,
+    /// Its node id, which may be of GitHub's older kind.
+    pub(crate) node: Option<String>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Repository {
     #[serde(deserialize_with = "lenient")]
     pub(crate) id: Option<u64>,
     #[serde(deserialize_with = "lenient")]
+    pub(crate) node_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
     pub(crate) full_name: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(crate) default_branch: Option<String>,
+}
+
+impl Repository {
+    pub(crate) fn ids(&self) -> Ids {
+        Ids {
+            number: self.id,
+            node: self.node_id.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

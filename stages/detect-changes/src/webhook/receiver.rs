@@ -19,14 +19,16 @@ use jiff::Timestamp;
 use prmirror_kit::{Bus, Metric, Metrics, Outgoing, PublishError, Setup};
 use prmirror_proto::WebhookDelivery;
 use prmirror_proto::envelope::EncodeError;
+use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::known;
+use super::room;
 use super::server;
 use super::signature::{SecretError, Secrets};
-use super::signs;
 use crate::refresh::{self, Refresher};
 
 /// What a delivery is taken to need beside its payload, so that many small ones have a bound, too.
@@ -93,6 +95,8 @@ struct Inner {
     secrets: Secrets,
     room: Arc<Semaphore>,
     limits: Limits,
+    /// Told when the broker did not take a delivery.
+    refused: Arc<Notify>,
 }
 
 impl Receiver {
@@ -121,6 +125,12 @@ impl Receiver {
         let (metrics, shutdown) = (setup.context.metrics.clone(), setup.shutdown.clone());
         let serving = server::serve(listener, routes, limits, metrics, shutdown);
         setup.spawn("webhooks", serving);
+        // Without a bound there is always room.
+        if setup.pipeline.streams.limits(STREAM_WEBHOOKS).max_bytes > 0 {
+            let refused = Arc::clone(&receiver.inner.refused);
+            let keeping = room::keep(setup.bus.clone(), refused, setup.shutdown.clone());
+            setup.spawn("room for deliveries", keeping);
+        }
         Ok(Some(address))
     }
 
@@ -132,6 +142,7 @@ impl Receiver {
                 secrets,
                 room: Arc::new(Semaphore::new(limits.in_hand)),
                 limits,
+                refused: Arc::default(),
             }),
         }
     }
@@ -241,7 +252,7 @@ impl Refusal {
 async fn deliver(State(receiver): State<Receiver>, request: Request) -> Response {
     let inner = &receiver.inner;
     let (parts, body) = request.into_parts();
-    let event = signs::label(text(&parts.headers, "x-github-event").unwrap_or_default());
+    let event = known::label(text(&parts.headers, "x-github-event").unwrap_or_default());
     match inner.take(&parts.headers, body).await {
         Ok(accepted) => {
             let labels = [("event", event), ("outcome", accepted.label())];
@@ -252,6 +263,7 @@ async fn deliver(State(receiver): State<Receiver>, request: Request) -> Response
             let labels = [("reason", refusal.label())];
             inner.metrics.add(Metric::WebhooksRefused, &labels, 1);
             if let Refusal::Unstored(Some(error)) = &refusal {
+                inner.refused.notify_one();
                 tracing::warn!(event, %error, "a webhook delivery was not stored");
             } else {
                 tracing::debug!(event, "a webhook delivery was refused: {refusal}");

@@ -19,7 +19,7 @@ const SETTLED: SignedDuration = SignedDuration::from_mins(1);
 /// How often a thing is delivered at the most, the first time included.
 const ATTEMPTS: usize = 6;
 
-/// Pages read in one go, 100 attempts each: an hour's requests are 5,000.
+/// Pages read in one look, 100 attempts each: an hour's requests are 5,000. The next look goes on.
 const PAGES: usize = 300;
 
 /// Why a look was broken off.
@@ -51,7 +51,8 @@ pub async fn recover_deliveries(setup: &Setup, client: &Client) -> Result<(), Kv
     if config.recover.is_zero() {
         return Ok(());
     }
-    let recovery = Recovery {
+    let mut recovery = Recovery {
+        walk: None,
         kv: setup.bus.kv(BUCKET_PROBES).await?,
         key: format!("app.{}.deliveries", escape(hook.app())),
         metrics: setup.context.metrics.clone(),
@@ -83,10 +84,12 @@ struct Recovery {
     key: String,
     metrics: Metrics,
     hook: Hook,
+    /// A walk that is not at its end. A process that ends begins it anew: the progress moves only then.
+    walk: Option<Walk>,
 }
 
 impl Recovery {
-    async fn look(&self) -> Result<(), RecoverError> {
+    async fn look(&mut self) -> Result<(), RecoverError> {
         let Some(stored) = self.kv.get::<Progress>(&self.key).await? else {
             // What was before is the backfill's.
             let until = self.hook.now();
@@ -99,25 +102,26 @@ impl Recovery {
         };
         let now = self.hook.now();
         let until = stored.value.until.max(now - KEPT);
-        let attempts = self.attempts_since(until).await?;
-        let plan = plan(&attempts, until, now);
-        for attempt in &plan.again {
-            let after: Duration = now.duration_since(attempt.delivered_at).unsigned_abs();
-            tracing::info!(
-                delivery = attempt.guid,
-                event = attempt.event,
-                status = attempt.status,
-                ?after,
-                "a webhook delivery failed; it is sent again"
-            );
-            match self.hook.send_again(attempt).await {
-                Ok(()) => self.metrics.add(Metric::WebhooksRecovered, &[], 1),
-                // This one GitHub will not, or cannot now; the others it may.
-                Err(error) if matches!(error, Error::Query(_)) || error.class() == Class::Split => {
-                    tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
-                }
-                Err(error) => return Err(error.into()),
+        let mut walk = self.walk.take().unwrap_or_else(|| Walk::begin(now));
+        let reached = match self.read(&mut walk, until).await {
+            Ok(reached) => reached,
+            Err(error) => {
+                // GitHub may not know the cursor any more.
+                self.walk = Some(walk).filter(|_| !matches!(error, Error::Query(_)));
+                return Err(error.into());
             }
+        };
+        let plan = walk.plan(until, now);
+        for attempt in &plan.again {
+            if let Err(error) = self.send_again(attempt, now).await {
+                self.walk = Some(walk);
+                return Err(error);
+            }
+            walk.sent(&attempt.guid);
+        }
+        if !reached {
+            self.walk = Some(walk);
+            return Ok(());
         }
         if plan.until > stored.value.until {
             let progress = Progress { until: plan.until };
@@ -132,25 +136,64 @@ impl Recovery {
         Ok(())
     }
 
-    /// Every attempt since then, newest first.
-    async fn attempts_since(&self, until: Timestamp) -> Result<Vec<Attempt>, RecoverError> {
-        let mut found: Vec<Attempt> = Vec::new();
-        let mut cursor: Option<String> = None;
+    /// Reads some pages of attempts, newest first. Whether it came down to `until`.
+    async fn read(&self, walk: &mut Walk, until: Timestamp) -> Result<bool, Error> {
         for _ in 0..PAGES {
-            let page = self.hook.attempts(cursor.as_deref()).await?;
-            let reached = page.attempts.iter().any(|one| one.delivered_at < until);
-            let since = page
-                .attempts
-                .into_iter()
-                .filter(|one| one.delivered_at >= until);
-            found.extend(since);
-            cursor = page.next;
-            if reached || cursor.is_none() {
-                break;
+            let page = self.hook.attempts(walk.cursor.as_deref()).await?;
+            let mut reached = page.next.is_none();
+            for attempt in page.attempts {
+                if attempt.delivered_at < until {
+                    reached = true;
+                } else {
+                    walk.met(attempt);
+                }
             }
+            if reached {
+                return Ok(true);
+            }
+            walk.cursor = page.next;
         }
-        Ok(found)
+        Ok(false)
     }
+
+    async fn send_again(&self, attempt: &Attempt, now: Timestamp) -> Result<(), RecoverError> {
+        let after: Duration = now.duration_since(attempt.delivered_at).unsigned_abs();
+        tracing::info!(
+            delivery = attempt.guid,
+            event = attempt.event,
+            status = attempt.status,
+            ?after,
+            "a webhook delivery failed; it is sent again"
+        );
+        match self.hook.send_again(attempt).await {
+            Ok(()) => self.metrics.add(Metric::WebhooksRecovered, &[], 1),
+            // This one GitHub will not, or cannot now; the others it may.
+            Err(error) if matches!(error, Error::Query(_)) || error.class() == Class::Split => {
+                tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a thing that was to be delivered.
+struct Thing {
+    newest: Attempt,
+    first: Timestamp,
+    attempts: usize,
+    delivered: bool,
+    /// Asked for in this walk.
+    sent: bool,
+}
+
+/// A walk over the attempts, newest first, in one look or several.
+struct Walk {
+    began: Timestamp,
+    /// Where the next page begins.
+    cursor: Option<String>,
+    /// Things that were not delivered at once, by GUID.
+    things: HashMap<String, Thing>,
 }
 
 /// What follows from the attempts.
@@ -158,51 +201,68 @@ impl Recovery {
 struct Plan {
     /// What is to be sent again.
     again: Vec<Attempt>,
-    /// What was first tried before that needs no look any more.
+    /// What was first tried before that needs no look any more, once the walk is at its end.
     until: Timestamp,
 }
 
-/// Of each thing: the newest attempt, and the time of the oldest.
-fn plan(attempts: &[Attempt], until: Timestamp, now: Timestamp) -> Plan {
-    struct Thing<'a> {
-        newest: &'a Attempt,
-        first: Timestamp,
-        attempts: usize,
-        delivered: bool,
-    }
-    let mut things: HashMap<&str, Thing<'_>> = HashMap::new();
-    for attempt in attempts {
-        let thing = things.entry(&attempt.guid).or_insert(Thing {
-            newest: attempt,
-            first: attempt.delivered_at,
-            attempts: 0,
-            delivered: false,
-        });
-        thing.attempts += 1;
-        thing.delivered |= attempt.is_delivered();
-        thing.first = thing.first.min(attempt.delivered_at);
-        if attempt.delivered_at > thing.newest.delivered_at {
-            thing.newest = attempt;
+impl Walk {
+    fn begin(now: Timestamp) -> Self {
+        Self {
+            began: now,
+            cursor: None,
+            things: HashMap::new(),
         }
     }
-    let mut plan = Plan {
-        again: Vec::new(),
-        until: until.max(now - SETTLED),
-    };
-    for thing in things.into_values() {
-        let given_up = thing.attempts >= ATTEMPTS || now.duration_since(thing.first) >= KEPT;
-        if thing.delivered || given_up {
-            continue;
-        }
-        plan.until = plan.until.min(thing.first).max(until);
-        if now.duration_since(thing.newest.delivered_at) >= SETTLED {
-            plan.again.push(thing.newest.clone());
+
+    fn met(&mut self, attempt: Attempt) {
+        let delivered = attempt.is_delivered();
+        if let Some(thing) = self.things.get_mut(&attempt.guid) {
+            thing.attempts += 1;
+            thing.delivered |= delivered;
+            thing.first = thing.first.min(attempt.delivered_at);
+            if attempt.delivered_at > thing.newest.delivered_at {
+                thing.newest = attempt;
+            }
+        } else if !delivered || attempt.redelivery {
+            let thing = Thing {
+                first: attempt.delivered_at,
+                attempts: 1,
+                delivered,
+                sent: false,
+                newest: attempt,
+            };
+            self.things.insert(thing.newest.guid.clone(), thing);
         }
     }
-    // In the order in which things happened.
-    plan.again
-        .sort_by_key(|attempt| (attempt.delivered_at, attempt.id));
-    plan
+
+    fn sent(&mut self, guid: &str) {
+        if let Some(thing) = self.things.get_mut(guid) {
+            thing.sent = true;
+        }
+    }
+
+    /// What follows from what was met so far.
+    fn plan(&self, until: Timestamp, now: Timestamp) -> Plan {
+        let mut plan = Plan {
+            again: Vec::new(),
+            until: until.max(self.began - SETTLED),
+        };
+        for thing in self.things.values() {
+            let given_up = thing.attempts >= ATTEMPTS || now.duration_since(thing.first) >= KEPT;
+            if thing.delivered || given_up {
+                continue;
+            }
+            plan.until = plan.until.min(thing.first).max(until);
+            let settled = now.duration_since(thing.newest.delivered_at) >= SETTLED;
+            if settled && !thing.sent {
+                plan.again.push(thing.newest.clone());
+            }
+        }
+        // In the order in which things happened.
+        plan.again
+            .sort_by_key(|attempt| (attempt.delivered_at, attempt.id));
+        plan
+    }
 }
 
 #[cfg(test)]
@@ -219,10 +279,21 @@ mod tests {
             id,
             guid: guid.to_owned(),
             delivered_at: at(minute),
+            redelivery: true,
             status: String::new(),
             status_code,
             event: "push".to_owned(),
         }
+    }
+
+    fn walk(attempts: &[Attempt], now: Timestamp) -> Walk {
+        let mut walk = Walk::begin(now);
+        attempts.iter().for_each(|one| walk.met(one.clone()));
+        walk
+    }
+
+    fn plan(attempts: &[Attempt], until: Timestamp, now: Timestamp) -> Plan {
+        walk(attempts, now).plan(until, now)
     }
 
     fn ids(plan: &Plan) -> Vec<u64> {
@@ -271,5 +342,33 @@ mod tests {
         let attempts = [attempt(1, "a", 10, 200)];
         let plan = plan(&attempts, at(0), at(60));
         assert_eq!((ids(&plan), plan.until), (vec![], at(59)));
+    }
+
+    #[test]
+    fn a_long_walk_remembers_what_it_needs_and_sends_nothing_twice() {
+        let mut walk = walk(
+            &[attempt(9, "b", 50, 200), attempt(8, "c", 40, 500)],
+            at(60),
+        );
+        assert_eq!(ids(&walk.plan(at(0), at(60))), [8]);
+        walk.sent("c");
+        let first = |id, guid, status| Attempt {
+            redelivery: false,
+            ..attempt(id, guid, 10, status)
+        };
+        // Later pages, later: one arrived with its second attempt, one with its first, one never.
+        for older in [first(3, "b", 500), first(2, "a", 200), first(1, "d", 500)] {
+            walk.met(older);
+        }
+        assert!(
+            !walk.things.contains_key("a"),
+            "nothing is to be known of it"
+        );
+        let plan = walk.plan(at(0), at(70));
+        assert_eq!(ids(&plan), [1]);
+        assert_eq!(plan.until, at(10), "from where the walk began at most");
+        walk.sent("d");
+        walk.met(attempt(7, "d", 69, 200));
+        assert_eq!(walk.plan(at(0), at(70)).until, at(40));
     }
 }

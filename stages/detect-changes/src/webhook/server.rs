@@ -49,8 +49,11 @@ pub(super) async fn serve(
             continue;
         };
         let (routes, shutdown) = (routes.clone(), shutdown.clone());
+        let metrics = metrics.clone();
         connections.spawn(async move {
-            connection(stream, routes, limits.header, shutdown).await;
+            if let Some(reason) = connection(stream, routes, limits.header, shutdown).await {
+                metrics.add(Metric::WebhooksRefused, &[("reason", reason)], 1);
+            }
             drop(permit);
         });
     }
@@ -64,12 +67,13 @@ pub(super) async fn serve(
     Ok(())
 }
 
+/// Serves a connection to its end. Why what came was no request, if it was none.
 async fn connection(
     stream: TcpStream,
     routes: Router,
     header: Duration,
     shutdown: CancellationToken,
-) {
+) -> Option<&'static str> {
     // Answers are short and wanted at once; without it they are only later.
     let _ = stream.set_nodelay(true);
     let served = http1::Builder::new()
@@ -84,7 +88,13 @@ async fn connection(
             served.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
+    let error = ended.err()?;
+    tracing::debug!(%error, "a connection broke off");
+    if error.is_timeout() {
+        Some("slow-header")
+    } else if error.is_parse() {
+        Some("no-http")
+    } else {
+        None
     }
 }

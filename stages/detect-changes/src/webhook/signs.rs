@@ -5,8 +5,9 @@ use prmirror_proto::RepositoryName;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::known;
 use super::payload::{
-    Changes, End, Issue, MergeGroup, Named, OnCommit, Payload, PullRequest, Times, part,
+    Changes, End, Ids, Issue, MergeGroup, Named, OnCommit, Payload, PullRequest, Times, part,
 };
 
 /// Pull requests that may have changed.
@@ -66,6 +67,8 @@ pub(crate) enum Head {
 pub(crate) struct Signs {
     /// In which repository, as the payload spells it.
     pub(crate) repository: RepositoryName,
+    /// What the payload knows that repository by.
+    pub(crate) ids: Ids,
     /// Which may have changed.
     pub(crate) signs: Vec<Sign>,
     /// What is learnt about heads.
@@ -84,8 +87,8 @@ pub(crate) enum Reading {
     Signs(Signs),
     /// It is not; why not is one of a few fixed words.
     Nothing(&'static str),
-    /// Somebody should know: the repositories that it is about, and what happened to them.
-    Notice(Vec<RepositoryName>, String),
+    /// Somebody should know: the repositories that it is about, what one is known by, and what happened.
+    Notice(Vec<RepositoryName>, Ids, String),
 }
 
 /// A payload that is not what its event promises.
@@ -114,95 +117,6 @@ const UNKNOWN_EVENT: &str = "unknown-event";
 /// It names no repository.
 const NO_REPOSITORY: &str = "no-repository";
 
-/// Events that no pull request changes by.
-const OTHERS: [&str; 49] = [
-    "branch_protection_configuration",
-    "branch_protection_rule",
-    "code_scanning_alert",
-    "commit_comment",
-    "custom_property",
-    "custom_property_values",
-    "dependabot_alert",
-    "deploy_key",
-    "deployment_protection_rule",
-    "deployment_review",
-    "discussion",
-    "discussion_comment",
-    "fork",
-    "github_app_authorization",
-    "gollum",
-    "installation_target",
-    "issue_dependencies",
-    "issues",
-    "marketplace_purchase",
-    "member",
-    "membership",
-    "org_block",
-    "organization",
-    "package",
-    "page_build",
-    "personal_access_token_request",
-    "ping",
-    "project",
-    "project_card",
-    "project_column",
-    "projects_v2",
-    "projects_v2_item",
-    "projects_v2_status_update",
-    "registry_package",
-    "release",
-    "repository_advisory",
-    "repository_dispatch",
-    "repository_import",
-    "repository_ruleset",
-    "repository_vulnerability_alert",
-    "secret_scanning_alert",
-    "secret_scanning_alert_location",
-    "security_advisory",
-    "sponsorship",
-    "star",
-    "sub_issues",
-    "team",
-    "team_add",
-    "watch",
-];
-
-/// Events that are read.
-const READ: [&str; 23] = [
-    "check_run",
-    "check_suite",
-    "create",
-    "delete",
-    "deployment",
-    "deployment_status",
-    "installation",
-    "installation_repositories",
-    "issue_comment",
-    "label",
-    "merge_group",
-    "meta",
-    "milestone",
-    "public",
-    "pull_request",
-    "pull_request_review",
-    "pull_request_review_comment",
-    "pull_request_review_thread",
-    "push",
-    "repository",
-    "status",
-    "workflow_job",
-    "workflow_run",
-];
-
-/// The event's name as a label: one that is not known has none of its own.
-pub(crate) fn label(event: &str) -> &'static str {
-    let known = READ.into_iter().chain(OTHERS).chain(["workflow_dispatch"]);
-    known
-        .into_iter()
-        .find(|name| *name == event)
-        .unwrap_or("other")
-}
-
 /// What a delivery says.
 pub(crate) fn read(event: &str, text: &str) -> Result<Reading, Unreadable> {
     // A list would be read as the fields in their order.
@@ -216,8 +130,8 @@ pub(crate) fn read(event: &str, text: &str) -> Result<Reading, Unreadable> {
             return Ok(installation(event, &action, &payload));
         }
         "workflow_dispatch" => return Ok(Reading::Nothing(NOT_ABOUT)),
-        _ if OTHERS.contains(&event) => return Ok(Reading::Nothing(NOT_ABOUT)),
-        _ if !READ.contains(&event) => return Ok(Reading::Nothing(UNKNOWN_EVENT)),
+        _ if known::OTHERS.contains(&event) => return Ok(Reading::Nothing(NOT_ABOUT)),
+        _ if !known::is_read(event) => return Ok(Reading::Nothing(UNKNOWN_EVENT)),
         _ => {}
     }
     let Some(in_payload) = payload.repository() else {
@@ -265,6 +179,7 @@ pub(crate) fn read(event: &str, text: &str) -> Result<Reading, Unreadable> {
     }
     Ok(Reading::Signs(Signs {
         repository,
+        ids: in_payload.ids(),
         signs: said.signs,
         heads: said.heads,
         urgent: said.urgent,
@@ -511,7 +426,7 @@ impl Reader<'_> {
         };
         let before = self.name_before(&repository);
         let names = before.into_iter().chain([repository]).collect();
-        Reading::Notice(names, told.to_owned())
+        Reading::Notice(names, self.repository.ids(), told.to_owned())
     }
 
     /// The name that a renamed or transferred repository had.
@@ -537,6 +452,7 @@ fn installation(event: &str, action: &str, payload: &Payload<'_>) -> Reading {
     };
     Reading::Notice(
         payload.listed(payload.repositories_removed),
+        Ids::default(),
         told.to_owned(),
     )
 }

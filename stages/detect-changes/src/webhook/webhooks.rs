@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use prmirror_github::{Class, Client};
-use prmirror_kit::{Backoff, Batch, Bus, Delivery, Input, KvError, Outcome, Setup};
+use prmirror_github::{Class, Client, Error};
+use prmirror_kit::{
+    Backoff, Batch, Bus, Delivery, Input, KvError, Metric, Metrics, Outcome, Setup,
+};
 use prmirror_proto::messages::{Lane, WebhookDelivery};
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use prmirror_proto::{Message as _, RepositoryName};
 
 use super::coalesce::{Coalescer, News};
 use super::heads::Heads;
+use super::identities::Identities;
+use super::known;
+use super::learnt::Learnt;
 use super::lookup::Lookups;
+use super::payload::Ids;
 use super::signs::{self, Head, Reading, Sign, Signs, Unknown};
 use super::tables::{self, Known, Silent};
+use super::workflows::Workflows;
 
 /// How long a commit may be unknown until it is taken to be nobody's head: a check can come before
 /// the push that it is about.
@@ -23,6 +30,9 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(180);
 
 /// How long GitHub, the tables or the index may be silent until it is left to polls and sweeps.
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
+
+/// The durable consumer of deliveries.
+pub(crate) const DURABLE: &str = "detect-changes-webhooks";
 
 /// Code of a payload that is not what its event promises.
 const CODE_UNREADABLE: &str = "webhook-unreadable";
@@ -33,12 +43,23 @@ const CODE_REFUSED: &str = "unpublishable";
 /// The part of the stage that reads webhooks.
 pub struct Webhooks {
     bus: Bus,
+    metrics: Metrics,
+    workflows: Workflows,
+    client: Client,
     heads: Heads,
+    identities: Identities,
     lookups: Lookups,
     coalescer: Coalescer,
     /// The repositories of the deployment, by their names in small letters.
     repositories: HashMap<String, RepositoryName>,
     base_moves: u32,
+}
+
+/// The repository of the deployment that a delivery is about.
+struct Owner<'w> {
+    repository: &'w RepositoryName,
+    /// It has another name on GitHub.
+    renamed: bool,
 }
 
 /// A pull request that may have changed.
@@ -58,14 +79,20 @@ enum Pending {
 
 impl Webhooks {
     /// Reads webhooks about the repositories of this deployment.
-    #[must_use]
-    pub fn new(setup: &Setup, client: Client, heads: Heads) -> Self {
+    ///
+    /// # Errors
+    /// When a bucket of the broker cannot be opened.
+    pub async fn open(setup: &Setup, client: Client, learnt: Learnt) -> Result<Self, KvError> {
         let config = &setup.pipeline.webhooks;
         let names = setup.pipeline.repositories.iter().map(|one| &one.name);
-        Self {
+        Ok(Self {
             bus: setup.bus.clone(),
-            heads,
-            lookups: Lookups::new(client),
+            metrics: setup.context.metrics.clone(),
+            workflows: Workflows::open(&setup.bus).await?,
+            heads: learnt.heads,
+            identities: learnt.identities,
+            lookups: Lookups::new(client.clone()),
+            client,
             coalescer: Coalescer::new(
                 setup.bus.clone(),
                 setup.context.metrics.clone(),
@@ -77,7 +104,7 @@ impl Webhooks {
                 .map(|name| (name.to_string().to_lowercase(), name.clone()))
                 .collect(),
             base_moves: config.base_moves,
-        }
+        })
     }
 
     /// A delivery is held until the request that covers it is in the broker, so there must be room for
@@ -94,7 +121,7 @@ impl Webhooks {
             // With pauses of up to a minute: longer than anything is waited for.
             max_deliver: 200,
             max_ack_pending: 40_000,
-            ..Input::new(STREAM_WEBHOOKS, "detect-changes-webhooks", "pr.webhooks.>")
+            ..Input::new(STREAM_WEBHOOKS, DURABLE, "pr.webhooks.>")
         }
     }
 
@@ -107,10 +134,23 @@ impl Webhooks {
             Ok(webhook) => webhook,
             Err(error) => return error.into(),
         };
+        if delivery.delivered <= 1 {
+            self.count_unknown(&webhook);
+        }
+        // Of a repository that need not be mirrored.
+        if let Err(error) = self.workflows.heard(&webhook).await {
+            let pending = Pending::Silent(Duration::from_secs(2), error.to_string());
+            return put_off(&pending, delivery);
+        }
         let said = match signs::read(&webhook.event, webhook.payload.get()) {
             Ok(Reading::Signs(said)) => said,
             Ok(Reading::Nothing(reason)) => return Outcome::Skip { reason },
-            Ok(Reading::Notice(repositories, told)) => return self.notice(&repositories, &told),
+            Ok(Reading::Notice(names, ids, told)) => {
+                return match self.notice(&names, &ids, &told).await {
+                    Ok(outcome) => outcome,
+                    Err(pending) => put_off(&pending, delivery),
+                };
+            }
             Err(error) => {
                 return Outcome::Park {
                     code: CODE_UNREADABLE.to_owned(),
@@ -118,10 +158,13 @@ impl Webhooks {
                 };
             }
         };
-        let Some(repository) = self.configured(&said.repository) else {
-            return Outcome::Skip {
-                reason: "repository-not-mirrored",
-            };
+        let Owner {
+            repository,
+            renamed,
+        } = match self.owner(&said.repository, &said.ids).await {
+            Ok(Ok(owner)) => owner,
+            Ok(Err(reason)) => return Outcome::Skip { reason },
+            Err(pending) => return put_off(&pending, delivery),
         };
         let targets = match self.targets(repository, &said).await {
             Ok(targets) => targets,
@@ -132,18 +175,24 @@ impl Webhooks {
                 reason: "no-pull-request",
             };
         }
-        let action = action_of(&webhook);
+        let what = match action_of(&webhook) {
+            // `pull_request.labeled`
+            Some(action) => format!("{}.{action}", webhook.event),
+            None => webhook.event.clone(),
+        };
         let covered: Vec<_> = targets
             .into_iter()
             .map(|target| {
                 self.coalescer.add(News {
                     repository: repository.clone(),
                     number: target.number,
-                    id: target.id,
+                    // GitHub decides what has the number under the name that is mirrored: that may be
+                    // another repository's by then.
+                    id: target.id.filter(|_| !renamed),
                     lane: target.lane,
                     urgent: said.urgent,
                     basis: webhook.message_id(),
-                    what: action.clone(),
+                    what: what.clone(),
                     cause: delivery.id(),
                     noticed_at: webhook.received_at,
                     changed_at: said.changed_at.or(Some(webhook.received_at)),
@@ -170,22 +219,77 @@ impl Webhooks {
         Outcome::Emit(Vec::new())
     }
 
+    fn count_unknown(&self, webhook: &WebhookDelivery) {
+        let action = action_of(webhook).unwrap_or_default();
+        if let Some(what) = known::unknown(&webhook.event, &action) {
+            tracing::debug!(event = webhook.event, action, "an unknown {what}");
+            self.metrics
+                .add(Metric::WebhooksUnknown, &[("what", what)], 1);
+        }
+    }
+
     fn configured(&self, name: &RepositoryName) -> Option<&RepositoryName> {
         self.repositories.get(&name.to_string().to_lowercase())
     }
 
-    fn notice(&self, repositories: &[RepositoryName], told: &str) -> Outcome {
-        let reason = if repositories
-            .iter()
-            .any(|name| self.configured(name).is_some())
-        {
-            let names: Vec<String> = repositories.iter().map(ToString::to_string).collect();
+    /// Which repository of the deployment a delivery is about; or why it is about none.
+    async fn owner(
+        &self,
+        name: &RepositoryName,
+        ids: &Ids,
+    ) -> Result<Result<Owner<'_>, &'static str>, Pending> {
+        let Some(repository) = self.configured(name) else {
+            for repository in self.repositories.values() {
+                if self.is(repository, ids).await? == Some(true) {
+                    let renamed = true;
+                    return Ok(Ok(Owner {
+                        repository,
+                        renamed,
+                    }));
+                }
+            }
+            return Ok(Err("repository-not-mirrored"));
+        };
+        if self.is(repository, ids).await? == Some(false) {
+            // Of a repository that had the name, or of one that has just got it.
+            let asked = self.identities.ask(&self.client, repository).await;
+            asked.map_err(|error| silent(&error))?;
+            if self.is(repository, ids).await? == Some(false) {
+                return Ok(Err("another-repository-of-the-name"));
+            }
+        }
+        let renamed = false;
+        Ok(Ok(Owner {
+            repository,
+            renamed,
+        }))
+    }
+
+    /// Whether the repository that is known under a name has these ids, if that can be told.
+    async fn is(&self, repository: &RepositoryName, ids: &Ids) -> Result<Option<bool>, Pending> {
+        let known = self.identities.of(repository).await;
+        let known = known.map_err(|error| broker(&error))?;
+        Ok(known.and_then(|known| known.is(ids)))
+    }
+
+    async fn notice(
+        &self,
+        names: &[RepositoryName],
+        ids: &Ids,
+        told: &str,
+    ) -> Result<Outcome, Pending> {
+        let mut mirrored = false;
+        for name in names {
+            mirrored |= self.owner(name, ids).await?.is_ok();
+        }
+        let reason = if mirrored {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             tracing::warn!(repository = names.join(", "), "GitHub says: {told}");
             "repository-changed"
         } else {
             "repository-not-mirrored"
         };
-        Outcome::Skip { reason }
+        Ok(Outcome::Skip { reason })
     }
 
     /// The pull requests that a delivery is about.
@@ -233,7 +337,7 @@ impl Webhooks {
         sign: &Sign,
     ) -> Result<Vec<Target>, Pending> {
         let bus = &self.bus;
-        let silent = |Silent| {
+        let no_tables = |Silent| {
             let words = "the tables do not answer".to_owned();
             Pending::Silent(Duration::from_secs(10), words)
         };
@@ -270,15 +374,15 @@ impl Webhooks {
             }
             Sign::HeadBranch(branch) => {
                 let found = tables::from_branch(bus, repository, branch).await;
-                Ok(fan_out(found.map_err(silent)?).collect())
+                Ok(fan_out(found.map_err(no_tables)?).collect())
             }
             Sign::Label(names) => {
                 let found = tables::labelled(bus, repository, names).await;
-                Ok(fan_out(found.map_err(silent)?).collect())
+                Ok(fan_out(found.map_err(no_tables)?).collect())
             }
             Sign::Milestone(titles) => {
                 let found = tables::in_milestone(bus, repository, titles).await;
-                Ok(fan_out(found.map_err(silent)?).collect())
+                Ok(fan_out(found.map_err(no_tables)?).collect())
             }
         }
     }
@@ -299,14 +403,7 @@ impl Webhooks {
             }
             numbers = match self.lookups.ask(repository, oid).await {
                 Ok(numbers) => numbers,
-                Err(error) => {
-                    let pause = match error.class() {
-                        Class::Wait(pause) => pause,
-                        Class::Retry | Class::Split => Duration::from_secs(10),
-                        Class::Operator => Duration::from_secs(60),
-                    };
-                    return Err(Pending::Silent(pause, error.to_string()));
-                }
+                Err(error) => return Err(silent(&error)),
             };
             if numbers.is_empty() {
                 return Err(Pending::Unknown(oid.to_owned()));
@@ -323,6 +420,15 @@ impl Webhooks {
             })
             .collect())
     }
+}
+
+fn silent(error: &Error) -> Pending {
+    let pause = match error.class() {
+        Class::Wait(pause) => pause,
+        Class::Retry | Class::Split => Duration::from_secs(10),
+        Class::Operator => Duration::from_secs(60),
+    };
+    Pending::Silent(pause, error.to_string())
 }
 
 fn broker(error: &KvError) -> Pending {
@@ -358,14 +464,12 @@ fn pause(delivered: i64) -> Duration {
 
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(32)).stretch(0.25);
 
-/// `pull_request.labeled`.
-fn action_of(webhook: &WebhookDelivery) -> String {
+/// `labeled`; none when there is none.
+fn action_of(webhook: &WebhookDelivery) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Action {
         action: String,
     }
-    match serde_json::from_str::<Action>(webhook.payload.get()) {
-        Ok(Action { action }) => format!("{}.{action}", webhook.event),
-        Err(_) => webhook.event.clone(),
-    }
+    let read = serde_json::from_str::<Action>(webhook.payload.get());
+    read.ok().map(|read| read.action)
 }

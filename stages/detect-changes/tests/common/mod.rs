@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use detect_changes::webhook::{Heads, Limits, Receiver, Secrets};
+use detect_changes::webhook::{Learnt, Limits, Receiver, Secrets};
 use detect_changes::{DetectChanges, Refresher};
 use futures::StreamExt as _;
 use github_sim::{Config, Sim};
@@ -108,8 +108,8 @@ impl World {
             .await
             .unwrap();
         setup.spawn("requests", refresher.serve(setup.shutdown.clone()));
-        let heads = Heads::open(&setup.bus).await.unwrap();
-        let stage = DetectChanges::open(&setup, self.client(), heads)
+        let learnt = Learnt::open(&setup.bus).await.unwrap();
+        let stage = DetectChanges::open(&setup, self.client(), learnt)
             .await
             .unwrap();
         Process {
@@ -220,6 +220,19 @@ pub(crate) fn check(action: &str, head: &str) -> Value {
 
 pub(crate) fn in_payload() -> Value {
     json!({ "id": 1, "full_name": format!("{OWNER}/{NAME}"), "default_branch": "main" })
+}
+
+/// Text that cannot be packed to less than half.
+pub(crate) fn noise(length: usize) -> String {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut text = String::with_capacity(length + 16);
+    while text.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        text.push_str(&format!("{state:016x}"));
+    }
+    text
 }
 
 /// A request that is put together by hand, to be wrong in any way.

@@ -33,7 +33,7 @@ pub(super) const CHARTS: [Chart; 2] = [
     },
 ];
 
-pub(super) const PANELS: [Panel; 10] = [
+pub(super) const PANELS: [Panel; 11] = [
     Panel {
         title: "Completeness",
         about: "Known pull requests that have landed and against which nothing speaks.",
@@ -54,6 +54,14 @@ pub(super) const PANELS: [Panel; 10] = [
               array_to_string(list_slice(list('#' || number ORDER BY number), 1, 8), ' ') AS which \
               FROM findings WHERE status <> 'closed' GROUP BY severity, rule, repository \
               ORDER BY (severity = 'critical') DESC, pull_requests DESC, rule, repository LIMIT 40",
+    },
+    Panel {
+        title: "Jobs",
+        about: "What works for the mirror, on whichever processor; what ended within a day, too: prmirror jobs.",
+        sql: "SELECT status, processor, kind, stage, started_at, finished_at, done, remaining, reason, \
+              coalesce(workflow_url, job) AS job FROM jobs \
+              WHERE finished_at IS NULL OR finished_at > now() - INTERVAL 1 DAY \
+              ORDER BY status NOT IN ('failed', 'lost', 'incomplete'), started_at DESC LIMIT 30",
     },
     Panel {
         title: "Set aside",

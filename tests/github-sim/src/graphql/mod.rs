@@ -3,6 +3,7 @@
 
 pub(crate) mod answer;
 mod asked;
+mod computing;
 mod connection;
 pub(crate) mod cost;
 mod cursor;
@@ -13,6 +14,7 @@ pub(crate) mod trim;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use apollo_compiler::collections::HashMap as ApolloMap;
 use apollo_compiler::executable::{ExecutableDocument, Operation};
@@ -30,6 +32,7 @@ use crate::world::World;
 use crate::world::shape::Shapes;
 use answer::{Answer, Error};
 use asked::Asked;
+use computing::Computing;
 use cost::Cost;
 use resolve::{Context, Query};
 
@@ -53,6 +56,8 @@ pub(crate) struct Engine {
     pub(crate) shapes: Arc<Shapes>,
     /// Clients send the same few documents again and again.
     documents: Mutex<HashMap<String, Arc<Document>>>,
+    /// What takes its time.
+    computing: Computing,
 }
 
 /// Why the embedded schema cannot be used.
@@ -76,7 +81,7 @@ pub(crate) struct Prepared {
 }
 
 impl Engine {
-    pub(crate) fn new() -> Result<Self, SchemaError> {
+    pub(crate) fn new(mergeability: Option<Duration>) -> Result<Self, SchemaError> {
         let schema = Schema::parse_and_validate(SCHEMA, "schema.graphql")
             .map_err(|e| SchemaError(e.errors.to_string()))?;
         Ok(Self {
@@ -84,6 +89,7 @@ impl Engine {
             shapes: Arc::new(Shapes::new(&schema)),
             schema,
             documents: Mutex::default(),
+            computing: Computing::new(mergeability),
         })
     }
 
@@ -144,6 +150,7 @@ impl Engine {
             standing,
             viewer,
             shown: shown.cloned().map(Arc::new),
+            computing: &self.computing,
             errors: RefCell::default(),
         });
         let name = prepared.operation_name.as_deref();

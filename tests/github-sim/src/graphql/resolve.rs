@@ -8,6 +8,7 @@ use apollo_compiler::response::JsonValue;
 use serde_json::{Value, json};
 
 use crate::graphql::answer::Error;
+use crate::graphql::computing::Computing;
 use crate::graphql::connection::{JsonConnection, PullRequests};
 use crate::graphql::cost::Cost;
 use crate::limits::Standing;
@@ -24,6 +25,8 @@ pub(crate) struct Context<'w> {
     pub(crate) viewer: &'w str,
     /// A pull request that is shown in this state, whatever it is in.
     pub(crate) shown: Option<Arc<Value>>,
+    /// What takes its time.
+    pub(crate) computing: &'w Computing,
     /// Errors of places that a resolver cannot fail at: the items of `nodes(ids:)`.
     pub(crate) errors: RefCell<Vec<Error>>,
 }
@@ -316,8 +319,14 @@ impl ObjectValue for PullRequest<'_> {
         &'a self,
         info: &'a ResolveInfo<'a>,
     ) -> Result<ResolvedValue<'a>, FieldError> {
-        if info.field_name() == "repository" {
-            return Ok(self.context.repository(self.repository));
+        let is_known = || self.context.computing.is_known(&self.value);
+        match info.field_name() {
+            "repository" => return Ok(self.context.repository(self.repository)),
+            "mergeable" | "mergeStateStatus" if !is_known() => {
+                return Ok(ResolvedValue::leaf("UNKNOWN"));
+            }
+            "potentialMergeCommit" if !is_known() => return Ok(ResolvedValue::null()),
+            _ => {}
         }
         resolve_json(self.context, "PullRequest", &self.value, info)
             .unwrap_or_else(|| Err(self.unknown_field_error(info)))

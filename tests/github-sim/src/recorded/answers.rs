@@ -36,7 +36,7 @@ pub fn answers(
     wanted: impl Fn(u64) -> bool,
     mut take: impl FnMut(Answer),
 ) -> Result<(), StartError> {
-    let shapes = Engine::new()?.shapes;
+    let shapes = Engine::new(None)?.shapes;
     let colors = BTreeMap::new();
     each(
         path,

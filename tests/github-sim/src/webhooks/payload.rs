@@ -73,6 +73,27 @@ pub(super) fn repository(key: &RepositoryKey, archived: bool) -> Value {
     })
 }
 
+/// A repository that was renamed, or transferred to another owner.
+pub(crate) fn renamed(
+    key: &RepositoryKey,
+    archived: bool,
+    (owner, name): &(String, String),
+) -> Value {
+    let (action, changes) = if *owner == key.owner {
+        let changes = json!({ "repository": { "name": { "from": name } } });
+        ("renamed", changes)
+    } else {
+        let changes = json!({ "owner": { "from": { "organization": user(owner) } } });
+        ("transferred", changes)
+    };
+    json!({
+        "action": action,
+        "changes": changes,
+        "repository": repository(key, archived),
+        "sender": user(&key.owner),
+    })
+}
+
 pub(super) fn label(label: &Value) -> Value {
     let node = text(label, "id");
     json!({

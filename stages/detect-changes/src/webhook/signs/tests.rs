@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::super::known::{READ, label, unknown};
 use super::*;
 
 /// Every example of `@octokit/webhooks-examples`; see `tests/data/README.md`.
@@ -40,7 +41,7 @@ fn told(event: &str, payload: &Value) -> String {
     let mut text = action.map_or(event.to_owned(), |action| format!("{event}.{action}"));
     match read(event, &payload.to_string()).expect(&text) {
         Reading::Nothing(reason) => write!(text, ": nothing, {reason}").unwrap(),
-        Reading::Notice(names, told) => {
+        Reading::Notice(names, _, told) => {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             write!(text, ": notice, {} {told}", names.join(", ")).unwrap();
         }
@@ -87,7 +88,15 @@ fn every_event_of_the_examples_is_known() {
     for (event, _) in ALL.iter() {
         assert_ne!(label(event), "other", "{event}");
     }
+    for (event, payload) in ALL.iter() {
+        let action = payload.get("action").and_then(Value::as_str);
+        let action = action.unwrap_or_default();
+        assert_eq!(unknown(event, action), None, "{event}.{action}");
+    }
     assert_eq!(label("invented"), "other");
+    assert_eq!(unknown("invented", "created"), Some("event"));
+    assert_eq!(unknown("pull_request", "invented"), Some("action"));
+    assert_eq!(unknown("star", "invented"), None, "nobody reads it");
 }
 
 fn signs_of(event: &str, payload: &Value) -> Signs {
@@ -267,7 +276,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_payload_makes_reading_panic(text in ".*", which in 0..READ.len()) {
-        let _ = read(READ[which], &text);
+        let _ = read(READ[which].0, &text);
     }
 
     /// A field of another shape than expected is one that is not there.

@@ -1,0 +1,102 @@
+//! A pull request changes while it is being fetched: what is answered is what it was before, and the webhook
+//! that tells of the change leads to one more fetch.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use github_sim::{Config, Effect, Fault, Sim, Webhook};
+use prmirror_e2e::{Deployment, eventually};
+use serde_json::{Value, json};
+
+const SECRET: &str = "a secret of this story";
+const OWNER: &str = "octo-org";
+const NAME: &str = "octo-repo";
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Nobody looks by themselves: polls and sweeps come once, at the start.
+const DEAF: &str = r#"
+[detect]
+poll = "1h"
+sweep_open = "1h"
+unsettled = "1h"
+sweep_all = "1h"
+[fetch]
+batch_wait = "50ms"
+[publish]
+batch_wait = "100ms"
+"#;
+
+fn titled(sim: &Sim, title: &str) {
+    let retitle = |pr: &mut Value| pr["title"] = json!(title);
+    sim.update_pr(OWNER, NAME, 2, retitle).unwrap();
+}
+
+#[test]
+fn a_change_during_the_fetch_costs_one_more_fetch_and_lands() {
+    let sim = Sim::start(Config::empty(OWNER, NAME)).unwrap();
+    for number in 1..=3 {
+        let body = json!({ "number": number, "title": "As it was", "mergeable": "MERGEABLE" });
+        sim.add_pr(OWNER, NAME, body).unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let quick =
+        format!("[webhooks]\nlisten = {address:?}\nquiet = \"50ms\"\nmax_delay = \"300ms\"\n");
+    let deployment =
+        Deployment::of(&sim, &format!("{quick}{DEAF}")).with("GITHUB_WEBHOOK_SECRET", SECRET);
+    let mut up = deployment.up(&[]);
+    eventually("it is in step with GitHub", LIMIT, || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        up.out().contains("In step with GitHub").then_some(())
+    });
+    sim.add_webhook(Webhook {
+        url: format!("http://{address}/webhooks"),
+        secret: Some(SECRET.to_owned()),
+        ..Webhook::default()
+    })
+    .unwrap();
+    let fetches = || sim.stats().detail_requests.get(&2).copied().unwrap_or(0);
+    let before = fetches();
+
+    // GitHub has its answer ready, and is slow to give it.
+    sim.faults()
+        .add(Fault::new(Effect::Hold).number(2).times(1));
+    titled(&sim, "The first change");
+    eventually("the answer is held back", LIMIT, || {
+        (!sim.faults().held().is_empty()).then_some(())
+    });
+    assert_eq!(fetches() - before, 1);
+    titled(&sim, "The second change");
+    titled(&sim, "The last change");
+    // What the deliveries lead to waits behind what is in hand.
+    eventually("it is asked for again", LIMIT, || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        let data = deployment.data().display().to_string();
+        let status = deployment.run(&["status", "--data", &data, "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        let waits = |durable: &str| status["pending"][durable].as_u64();
+        let read = waits("detect-changes-webhooks") == Some(0);
+        (sim.deliveries_under_way() == 0 && read).then_some(())
+    });
+    assert_eq!(fetches() - before, 1, "one fetch is under way");
+    sim.faults().clear();
+    eventually("the last change has landed", LIMIT, || {
+        let query = "SELECT count(*) AS n FROM pull_requests
+                     WHERE number = 2 AND title = 'The last change'";
+        deployment.count(query).filter(|n| *n == 1)
+    });
+    assert_eq!(fetches() - before, 2, "exactly one more");
+    let titles = deployment
+        .sql("SELECT count(*) AS n FROM version_log WHERE number = 2 AND source = 'webhook'")
+        .unwrap();
+    assert_eq!(titles[0]["n"], json!(2), "the state before landed, too");
+    assert!(
+        sim.deliveries()
+            .iter()
+            .all(|delivery| delivery.is_success())
+    );
+    up.terminate();
+    assert!(up.wait(LIMIT).is_some(), "{}", deployment.words(&up));
+}
