@@ -28,7 +28,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::Client;
-use prmirror_kit::config::FetchConfig;
+use prmirror_kit::config::{FetchConfig, Repository};
 use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::state::Stubborn;
@@ -63,6 +63,13 @@ impl FetchPr {
     pub fn on(bus: &Bus, client: Client, config: FetchConfig, lanes: Vec<Lane>) -> Self {
         let (records, coming) = (Records::shared(bus.clone()), Coming::on(bus.clone()));
         Self::with(client, config, lanes, records, coming)
+    }
+
+    /// Divides bulk work among repositories by their priorities; of others all have the same.
+    #[must_use]
+    pub fn prioritized(self, repositories: &[Repository]) -> Self {
+        self.shared.weigh(repositories);
+        self
     }
 
     fn with(

@@ -5,10 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use fetch_pr::FetchPr;
 use prmirror_kit::Setup;
+use prmirror_kit::config::parse_duration;
 use prmirror_proto::messages::Lane;
-
-/// How long nothing may move while a queue is worked down: longer than the pauses that GitHub asks for.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Args)]
 struct FetchArgs {
@@ -18,6 +16,16 @@ struct FetchArgs {
     /// End when the queue is worked down: with 0 when nothing is left, else with 1
     #[arg(long)]
     drain: bool,
+    /// With --drain: how long nothing may move before it ends; pauses that GitHub asks for are shorter than
+    /// three minutes
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PRMIRROR_DRAIN_PATIENCE",
+        default_value = "3m",
+        value_parser = parse_duration
+    )]
+    patience: Duration,
 }
 
 fn main() -> std::process::ExitCode {
@@ -31,12 +39,13 @@ fn main() -> std::process::ExitCode {
                 .map_or_else(|| fetch.lanes.clone(), |lane| vec![lane]);
             if args.drain {
                 let (bus, shutdown) = (setup.bus.clone(), setup.shutdown.clone());
-                let lanes = lanes.clone();
+                let (lanes, patience) = (lanes.clone(), args.patience);
                 setup.spawn("drain", async move {
-                    fetch_pr::drain(&bus, &lanes, PATIENCE, &shutdown).await
+                    fetch_pr::drain(&bus, &lanes, patience, &shutdown).await
                 });
             }
-            anyhow::Ok(FetchPr::on(&setup.bus, client, fetch, lanes))
+            let stage = FetchPr::on(&setup.bus, client, fetch, lanes);
+            anyhow::Ok(stage.prioritized(&setup.pipeline.repositories))
         },
     )
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use prmirror_github::{
     Ask, Asked, Class, Client, Error, KeyDataQuery, PullRequestAnswer, Said, Sizes,
 };
-use prmirror_kit::config::FetchConfig;
+use prmirror_kit::config::{FetchConfig, Repository};
 use prmirror_kit::{Outcome, Outgoing};
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
 use prmirror_proto::state::Stubborn;
@@ -68,6 +68,13 @@ impl Shared {
             kept: Mutex::default(),
             added: Notify::new(),
         }
+    }
+
+    /// Bulk work is divided among repositories by their priorities.
+    pub(crate) fn weigh(&self, repositories: &[Repository]) {
+        let weight = |one: &Repository| (one.name.clone(), one.priority.weight());
+        self.board()
+            .weigh(repositories.iter().map(weight).collect());
     }
 
     pub(crate) const fn records(&self) -> &Records {
