@@ -46,6 +46,10 @@ const STEPS: &[Step] = &[
         version: 6,
         sql: &[include_str!("../schema/12_told_by.sql")],
     },
+    Step {
+        version: 7,
+        sql: &[include_str!("../schema/14_pace.sql")],
+    },
 ];
 
 /// The views, in an order in which each finds those it reads. They hold nothing, so they are made
@@ -66,6 +70,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/found_first.sql"),
     include_str!("../views/ci_history.sql"),
     include_str!("../views/api_cost_by_hour.sql"),
+    include_str!("../views/api_cost_by_repository.sql"),
     include_str!("../views/people.sql"),
     include_str!("../views/open_findings.sql"),
     include_str!("../views/completeness.sql"),
@@ -74,13 +79,15 @@ const VIEWS: &[&str] = &[
     include_str!("../views/repository_quality.sql"),
     include_str!("../views/repository_status.sql"),
     include_str!("../views/backfill_chunk_progress.sql"),
+    include_str!("../views/backfill_chunk_times.sql"),
+    include_str!("../views/repository_pace.sql"),
     include_str!("../views/backfill_status.sql"),
     include_str!("../views/backfill_errors.sql"),
     include_str!("../views/backfill_candidates.sql"),
 ];
 
 /// The schema's version that this build writes.
-pub const SCHEMA_VERSION: i32 = 6;
+pub const SCHEMA_VERSION: i32 = 7;
 
 /// Versions before which rows were landed without something that GitHub's answers tell, and what it is.
 /// A replay fills it in: a file that it made had every version from the beginning.

@@ -58,7 +58,7 @@ pub const BUCKET_HEADS: &str = "prmirror_heads";
 /// KV bucket: what fails again and again: pull requests ([`stubborn_key`]), whole repositories
 /// ([`parked_key`]), and messages that the process dies with ([`unfinished_key`]).
 pub const BUCKET_STUBBORN: &str = "prmirror_stubborn";
-/// KV bucket: what was last seen of each repository as a whole, and `ETag`s of REST answers.
+/// KV bucket: what was last seen of each repository as a whole, and the answers of REST with their `ETag`s.
 pub const BUCKET_PROBES: &str = "prmirror_probes";
 /// Object store: bodies over the server's `max_payload`, by digest.
 pub const BUCKET_BODIES: &str = "prmirror_bodies";

@@ -136,7 +136,7 @@ fn opening_again_changes_nothing_and_leaves_no_log() {
                 &database.connection,
                 "SELECT version::VARCHAR FROM schema_version"
             ),
-            ["1", "2", "3", "4", "5", "6"]
+            ["1", "2", "3", "4", "5", "6", "7"]
         );
         let log = path.with_extension("duckdb.wal");
         assert!(std::fs::metadata(log).map_or(0, |log| log.len()) == 0);

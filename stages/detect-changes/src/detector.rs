@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::listed::Listed;
+use crate::mirror::KeptPace;
 use crate::open::Open;
 use crate::pace::Looks;
 use crate::pages::Pages;
@@ -125,7 +126,8 @@ pub(crate) struct Detector {
     pub(crate) open: Open,
     pub(crate) looks: Looks,
     pub(crate) pages: Pages,
-    router: Router,
+    pub(crate) pace: KeptPace,
+    pub(crate) router: Router,
     spacing: Spacing,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
@@ -166,6 +168,7 @@ impl Detector {
             open: Open::default(),
             looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
             pages: Pages::default(),
+            pace: KeptPace::default(),
             router: Router::new(pipeline),
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),

@@ -30,12 +30,15 @@ mod cost;
 mod credential;
 mod documents;
 mod error;
+mod etags;
+mod execute;
 mod hook;
 mod key_data;
 mod look;
 mod probe;
 mod pull_requests;
 mod question;
+mod sight;
 mod token;
 pub mod wire;
 

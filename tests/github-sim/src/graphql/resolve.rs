@@ -23,6 +23,8 @@ pub(crate) struct Context<'w> {
     pub(crate) viewer: &'w str,
     /// A pull request that is shown in this state, whatever it is in.
     pub(crate) shown: Option<Arc<Value>>,
+    /// The repositories that are shown; all, when there is none.
+    pub(crate) visible: Option<&'w [String]>,
     /// Errors of places that a resolver cannot fail at: the items of `nodes(ids:)`.
     pub(crate) errors: RefCell<Vec<Error>>,
 }
@@ -52,12 +54,21 @@ impl<'w> Context<'w> {
         }
     }
 
+    /// A repository, unless it is hidden from who asks.
+    fn seen<'a>(&self, repository: &'a Repository) -> Option<&'a Repository> {
+        let name = repository.key.full_name();
+        let same = |visible: &String| visible.eq_ignore_ascii_case(&name);
+        self.visible
+            .is_none_or(|visible| visible.iter().any(same))
+            .then_some(repository)
+    }
+
     fn node<'a>(&'a self, id: &str) -> Option<ResolvedValue<'a>> {
-        let repository = |index: usize| self.world.repositories.get(index);
+        let repository = |index: usize| self.seen(self.world.repositories.get(index)?);
         match self.world.locate(id)? {
             Located::Repository(key) => {
                 let found = self.world.repository(&key.owner, &key.name, false)?;
-                Some(self.repository(found))
+                Some(self.repository(self.seen(found)?))
             }
             Located::PullRequest(index, number) => {
                 Some(self.pull_request(repository(index)?, number))
@@ -123,7 +134,7 @@ impl ObjectValue for Query<'_> {
                 let found = context
                     .world
                     .repository(owner, name, follow.unwrap_or(true));
-                match found {
+                match found.and_then(|found| context.seen(found)) {
                     Some(repository) => Ok(context.repository(repository)),
                     None => Err(not_found(&format!(
                         "Could not resolve to a Repository with the name '{owner}/{name}'."
