@@ -216,6 +216,8 @@ fn the_workflow_and_the_unit_drain_the_bulk_lane_and_say_what_is_left() {
     let (owner, name) = repository.split_once('/').unwrap();
     let quick = QUICK.replace("[fetch]\n", "[fetch]\nlanes = [\"realtime\"]\n");
     assert_ne!(quick, QUICK);
+    // What is found later is for those who are here.
+    let quick = format!("{quick}[routing]\nbulk_share = 0\n");
     let deployment = Deployment::of(&sim, &quick);
     let mirror = Mirror {
         sim: &sim,
@@ -223,6 +225,9 @@ fn the_workflow_and_the_unit_drain_the_bulk_lane_and_say_what_is_left() {
         owner,
         name,
     };
+    // One does not come.
+    let fault = Fault::new(Effect::PullRequestFailed).number(7);
+    sim.faults().add(fault.operation("PullRequests"));
     let mut up = deployment.up(&[]);
     let all = sim.pull_requests() as u64;
     let under_way = || {
@@ -234,8 +239,8 @@ fn the_workflow_and_the_unit_drain_the_bulk_lane_and_say_what_is_left() {
     eventually("everything is handed on", LIMIT, || {
         under_way().filter(|waiting| *waiting == all)
     });
-    // Nobody here fetches it.
-    assert_eq!(mirror.landed(), Some(0));
+    // Nobody here fetches it, but for what a poll may see as new.
+    assert!(mirror.landed().is_some_and(|landed| landed < all / 4));
 
     let url = deployment.data().join("run/nats.url");
     let machine = Machine {
@@ -244,9 +249,7 @@ fn the_workflow_and_the_unit_drain_the_bulk_lane_and_say_what_is_left() {
         root: deployment.path().join("machine"),
         nats: std::fs::read_to_string(url).unwrap().trim().to_owned(),
     };
-    // One does not come: the job ends, says so, and has fetched all others.
-    let fault = Fault::new(Effect::PullRequestFailed).number(7);
-    sim.faults().add(fault.operation("PullRequests"));
+    // The job ends, says that one is left, and has fetched all others.
     let output = machine.workflow("6s");
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(
