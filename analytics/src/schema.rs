@@ -49,6 +49,7 @@ const STEPS: &[Step] = &[
     Step {
         version: 7,
         sql: &[
+            include_str!("../schema/14_pace.sql"),
             include_str!("../schema/15_jobs.sql"),
             include_str!("../schema/16_numbers.sql"),
         ],
@@ -74,6 +75,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/found_first.sql"),
     include_str!("../views/ci_history.sql"),
     include_str!("../views/api_cost_by_hour.sql"),
+    include_str!("../views/api_cost_by_repository.sql"),
     include_str!("../views/people.sql"),
     include_str!("../views/open_findings.sql"),
     include_str!("../views/completeness.sql"),
@@ -82,6 +84,8 @@ const VIEWS: &[&str] = &[
     include_str!("../views/repository_quality.sql"),
     include_str!("../views/repository_status.sql"),
     include_str!("../views/backfill_chunk_progress.sql"),
+    include_str!("../views/backfill_chunk_times.sql"),
+    include_str!("../views/repository_pace.sql"),
     include_str!("../views/backfill_status.sql"),
     include_str!("../views/backfill_errors.sql"),
     include_str!("../views/backfill_candidates.sql"),

@@ -23,6 +23,8 @@ fn chunk(number: u32, status: ChunkStatus, numbers: &[u64]) -> Chunk {
         members: members.collect(),
         listed_at: at(10),
         started_at: (status != ChunkStatus::Pending).then(|| at(11)),
+        begun_at: None,
+        landed_at: None,
         completed_at: status.is_closed().then(|| at(30)),
         retries: 0,
         error: None,
@@ -147,6 +149,126 @@ fn a_chunk_waits_for_what_was_not_seen_since_it_was_listed() {
         [
             r#"["octo/mirror","backfill-all-1",0,3,[]]"#,
             r#"["octo/mirror","backfill-all-1",1,4,[4,5,6]]"#
+        ]
+    );
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT chunk, begun_at, landed_at FROM backfill_chunk_progress ORDER BY chunk"
+        ),
+        [
+            r#"[0,"2026-03-01T12:00:10Z","2026-03-01T12:01:40Z"]"#,
+            r#"[1,null,"2026-03-01T12:00:11Z"]"#
+        ]
+    );
+}
+
+#[test]
+fn how_long_a_chunk_took_is_told() {
+    let mut database = Database::in_memory().unwrap();
+    let timed = |number, status, begun, landed, retries| Chunk {
+        begun_at: begun,
+        landed_at: landed,
+        retries,
+        ..chunk(number, status, &[1, 2, 3])
+    };
+    let completed = ChunkStatus::Completed;
+    let chunks = vec![
+        timed(0, completed, Some(at(20)), Some(at(311)), 0),
+        timed(1, completed, Some(at(20)), Some(at(312)), 0),
+        timed(2, completed, Some(at(20)), Some(at(30)), 1),
+        // Of it nothing came, for everything was set aside.
+        timed(3, completed, None, None, 0),
+        timed(4, ChunkStatus::Failed, None, None, 3),
+        timed(5, ChunkStatus::Processing, None, None, 0),
+        timed(6, ChunkStatus::Pending, None, None, 0),
+    ];
+    let mut just_now = timed(7, ChunkStatus::Processing, None, None, 0);
+    just_now.started_at = Some(jiff::Timestamp::now());
+    let told = report(400, |state| {
+        state.millis_each = Some(5_500);
+        state.chunks = chunks;
+        state.chunks.push(just_now);
+    });
+    land(&mut database, 1, vec![told]);
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT chunk, pull_requests, waited_seconds, seconds, in_time
+             FROM backfill_chunk_times ORDER BY chunk"
+        ),
+        [
+            "[0,3,9.0,300.0,true]",
+            "[1,3,9.0,301.0,false]",
+            "[2,3,9.0,19.0,false]",
+            "[3,3,null,19.0,true]",
+            "[4,3,null,19.0,false]",
+            "[5,3,null,null,false]",
+            "[6,3,null,null,null]",
+            "[7,3,null,null,null]",
+        ]
+    );
+    assert_eq!(
+        rows(&database, "SELECT millis_each FROM backfills"),
+        ["[5500]"]
+    );
+}
+
+#[test]
+fn the_pace_of_a_repository_is_that_of_its_newest_requests() {
+    let now = jiff::Timestamp::now();
+    let cost = |repository: &str, age: i64, outcome: &str, stage: &str| {
+        Record::Cost(prmirror_proto::ApiCost {
+            id: format!("{repository} {age} {stage}"),
+            stage: stage.into(),
+            repository: repository.parse().unwrap(),
+            shared_by: Vec::new(),
+            lane: None,
+            operation: "PullRequests".into(),
+            token: "aaaaaaaa".into(),
+            sent_at: now - jiff::SignedDuration::from_secs(age),
+            elapsed_ms: 600,
+            points: Some(1),
+            remaining: None,
+            limit: None,
+            reset_at: None,
+            bytes: 1,
+            pull_requests: 20,
+            outcome: outcome.into(),
+            wasted: None,
+        })
+    };
+    let mut records = Vec::new();
+    for age in 1..=40 {
+        // Of the newest thirty, three; before them, all.
+        let outcome = if age > 30 || age % 10 == 0 {
+            "github-timeout"
+        } else {
+            "ok"
+        };
+        records.push(cost("o/busy", age, outcome, "fetch-pr"));
+        records.push(cost("o/busy", age, "github-timeout", "detect-changes"));
+        records.push(cost("o/limited", age, "github-rate-limited", "fetch-pr"));
+    }
+    for age in 1..=4 {
+        records.push(cost("o/few", age, "github-timeout", "fetch-pr"));
+    }
+    for age in 3_700..3_710 {
+        records.push(cost("o/earlier", age, "ok", "fetch-pr"));
+    }
+    let mut database = Database::in_memory().unwrap();
+    let batch = batch("PR_COSTS", 1, records);
+    database.land_at(&batch, at(100)).unwrap();
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT repository, requests, failed, failed_percent, millis_each
+             FROM repository_pace ORDER BY ALL"
+        ),
+        [
+            r#"["o/busy",30,3,10.0,30.0]"#,
+            r#"["o/earlier",0,0,null,30.0]"#,
+            r#"["o/few",4,4,null,null]"#,
         ]
     );
 }

@@ -488,6 +488,7 @@ fn cost() -> ApiCost {
         id: "request-1".into(),
         stage: "fetch-pr".into(),
         repository: repository(),
+        shared_by: Vec::new(),
         lane: Some(Lane::Bulk),
         operation: "PullRequests".into(),
         token: "0123abcd".into(),
@@ -543,6 +544,60 @@ fn quarantine_and_costs_land_once_however_often_they_are_sent() {
     assert_eq!(
         rows(&database, "SELECT count(*) FROM open_quarantine"),
         ["[0]"]
+    );
+}
+
+#[test]
+fn the_cost_of_a_request_for_several_repositories_is_divided() {
+    let mut database = Database::in_memory().unwrap();
+    let name = |name: &str| name.parse::<prmirror_proto::RepositoryName>().unwrap();
+    let probe = ApiCost {
+        id: "a probe".into(),
+        repository: name("a/one"),
+        shared_by: vec![
+            name("a/one"),
+            name("a/two"),
+            name("b/three"),
+            name("b/four"),
+        ],
+        points: Some(1),
+        pull_requests: 0,
+        ..cost()
+    };
+    let alone = ApiCost {
+        id: "another".into(),
+        repository: name("a/two"),
+        wasted: Some(2),
+        ..cost()
+    };
+    let old = ApiCost {
+        id: "one of an older build".into(),
+        repository: name("a/two"),
+        ..cost()
+    };
+    let records = [probe, alone, old].map(Record::Cost);
+    database.land(&batch("PR_COSTS", 1, records)).unwrap();
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT repository, requests, points, points_wasted, pull_requests
+             FROM api_cost_by_repository ORDER BY repository"
+        ),
+        [
+            r#"["a/one",1,0.25,0.0,0]"#,
+            r#"["a/two",3,6.25,2.0,20]"#,
+            r#"["b/four",1,0.25,0.0,0]"#,
+            r#"["b/three",1,0.25,0.0,0]"#,
+        ]
+    );
+    // No point is counted twice.
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT sum(points)::BIGINT, (SELECT sum(points)::BIGINT FROM api_cost)
+             FROM api_cost_by_repository"
+        ),
+        ["[7,7]"]
     );
 }
 

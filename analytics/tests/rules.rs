@@ -1104,6 +1104,8 @@ fn backfill(world: &mut World, seconds: i64, change: impl FnOnce(&mut BackfillSt
         members: Vec::new(),
         listed_at: at(10),
         started_at: Some(at(11)),
+        begun_at: None,
+        landed_at: None,
         completed_at: None,
         retries: 2,
         error: Some("timeout".into()),

@@ -16,6 +16,7 @@ fn cost(id: &str, seconds: i64, remaining: Option<u64>, outcome: &str) -> Record
         id: id.into(),
         stage: "fetch-pr".into(),
         repository: repository(),
+        shared_by: Vec::new(),
         lane: None,
         operation: "PullRequests".into(),
         token: "0123abcd".into(),

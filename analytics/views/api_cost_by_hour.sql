@@ -20,7 +20,7 @@ GROUP BY ALL;
 COMMENT ON VIEW api_cost_by_hour IS 'What GitHub was asked, and what it cost, by hour.';
 COMMENT ON COLUMN api_cost_by_hour.hour IS 'Beginning of the hour.';
 COMMENT ON COLUMN api_cost_by_hour.token IS 'Which token, as the first 8 digits of its digest.';
-COMMENT ON COLUMN api_cost_by_hour.repository IS 'owner/name.';
+COMMENT ON COLUMN api_cost_by_hour.repository IS 'owner/name; of requests for several, the first: api_cost_by_repository divides their cost.';
 COMMENT ON COLUMN api_cost_by_hour.stage IS 'The stage that asked.';
 COMMENT ON COLUMN api_cost_by_hour.lane IS 'The queue it worked for; polls and sweeps belong to none.';
 COMMENT ON COLUMN api_cost_by_hour.operation IS 'Name of the GraphQL operation, or method and path.';

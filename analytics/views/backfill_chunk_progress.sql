@@ -26,7 +26,12 @@ SELECT
             OR coalesce(aside.quarantined_at >= wanted.listed_at, false)
         )),
         []
-    )::BIGINT[] AS outstanding
+    )::BIGINT[] AS outstanding,
+    min(landed.observed_at) FILTER (landed.observed_at >= wanted.listed_at) AS begun_at,
+    greatest(
+        max(landed.landed_at) FILTER (landed.observed_at >= wanted.listed_at),
+        max(aside.quarantined_at) FILTER (aside.quarantined_at >= wanted.listed_at)
+    ) AS landed_at
 FROM wanted
 LEFT JOIN pull_request_observations AS landed USING (repository, number)
 LEFT JOIN aside USING (repository, number)
@@ -34,3 +39,5 @@ GROUP BY ALL;
 COMMENT ON VIEW backfill_chunk_progress IS 'What each chunk under way still waits for.';
 COMMENT ON COLUMN backfill_chunk_progress.pull_requests IS 'How many pull requests it has.';
 COMMENT ON COLUMN backfill_chunk_progress.outstanding IS 'Numbers of those that have neither landed nor been found gone nor been set aside since they were listed.';
+COMMENT ON COLUMN backfill_chunk_progress.begun_at IS 'When GitHub was first asked for one of those that are accounted for.';
+COMMENT ON COLUMN backfill_chunk_progress.landed_at IS 'When the last of those landed, or was set aside.';

@@ -97,6 +97,12 @@ pub struct Chunk {
     pub listed_at: Timestamp,
     /// When it was handed on, the last time.
     pub started_at: Option<Timestamp>,
+    /// When GitHub was first asked for one of its pull requests; known when it is done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun_at: Option<Timestamp>,
+    /// When the last of them landed; known when it is done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landed_at: Option<Timestamp>,
     /// When it was found to be done with.
     pub completed_at: Option<Timestamp>,
     /// How often it was handed on again.
@@ -152,6 +158,10 @@ pub struct BackfillState {
     /// Chunks that failed.
     #[serde(default)]
     pub chunks_failed: u32,
+    /// Milliseconds that a pull request of past chunks took, from the first request for one of its chunk
+    /// until the last of them landed; the newest count most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub millis_each: Option<u64>,
     /// Pull requests a chunk, when a person chose it.
     #[serde(default)]
     pub chunk_size: Option<u32>,
@@ -198,6 +208,7 @@ impl BackfillState {
             chunks_made: 0,
             chunks_completed: 0,
             chunks_failed: 0,
+            millis_each: None,
             chunk_size: None,
             max_chunks: None,
             run_started_at: Some(started_at),

@@ -65,7 +65,7 @@ pub const BUCKET_STUBBORN: &str = "prmirror_stubborn";
 /// KV bucket: what was read of pull requests that are not whole yet, an entry an answer; what is left over
 /// is removed by age.
 pub const BUCKET_PAGES: &str = "prmirror_pages";
-/// KV bucket: what was last seen of each repository as a whole, and `ETag`s of REST answers.
+/// KV bucket: what was last seen of each repository as a whole, and the answers of REST with their `ETag`s.
 pub const BUCKET_PROBES: &str = "prmirror_probes";
 /// Object store: bodies over the server's `max_payload`, by digest.
 pub const BUCKET_BODIES: &str = "prmirror_bodies";

@@ -28,6 +28,7 @@ pub(crate) const BACKFILLS: Shape = Shape::temporary(
         ("chunks_made", Kind::Number),
         ("chunks_completed", Kind::Number),
         ("chunks_failed", Kind::Number),
+        ("millis_each", Kind::Number),
         ("chunk_size", Kind::Number),
         ("max_chunks", Kind::Number),
         ("run_started_at", Kind::Time),
@@ -49,6 +50,8 @@ pub(crate) const CHUNKS: Shape = Shape::temporary(
         ("numbers", Kind::Numbers),
         ("listed_at", Kind::Time),
         ("started_at", Kind::Time),
+        ("begun_at", Kind::Time),
+        ("landed_at", Kind::Time),
         ("completed_at", Kind::Time),
         ("retries", Kind::Number),
         ("error", Kind::Text),
@@ -143,6 +146,7 @@ fn push(rows: &mut Rows, repository: &str, scan: &str, report: &BackfillReport) 
     rows.number(state.chunks_made.into());
     rows.number(state.chunks_completed.into());
     rows.number(state.chunks_failed.into());
+    rows.maybe_number(state.millis_each);
     rows.maybe_number(state.chunk_size.map(u64::from));
     rows.maybe_number(state.max_chunks.map(u64::from));
     rows.maybe_time(state.run_started_at);
@@ -167,6 +171,8 @@ fn push_chunk(
     rows.numbers(chunk.members.iter().map(|member| member.number));
     rows.time(chunk.listed_at);
     rows.maybe_time(chunk.started_at);
+    rows.maybe_time(chunk.begun_at);
+    rows.maybe_time(chunk.landed_at);
     rows.maybe_time(chunk.completed_at);
     rows.number(chunk.retries.into());
     rows.maybe_text(chunk.error.as_deref());

@@ -102,6 +102,7 @@ pub(crate) const COSTS: Shape = Shape::new(
         ("pull_requests", Kind::Number),
         ("outcome", Kind::Text),
         ("wasted", Kind::Number),
+        ("shared_by", Kind::Texts),
     ],
 );
 
@@ -421,6 +422,8 @@ pub(super) fn land_costs(connection: &Connection, costs: &[&ApiCost]) -> Result<
         rows.number(cost.pull_requests);
         rows.text(&cost.outcome);
         rows.maybe_number(cost.wasted);
+        let shared_by: Vec<String> = cost.shared_by.iter().map(ToString::to_string).collect();
+        rows.maybe_texts(Some(shared_by.iter().map(String::as_str)));
     }
     rows.append(connection)
 }

@@ -14,8 +14,11 @@ pub struct ApiCost {
     pub id: String,
     /// The stage that asked.
     pub stage: String,
-    /// What it asked about.
+    /// What it asked about; of several repositories, the first.
     pub repository: RepositoryName,
+    /// All of them, when it asked about several at once: each has an equal part of the cost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_by: Vec<RepositoryName>,
     /// The queue it worked for; polls and sweeps belong to none.
     pub lane: Option<Lane>,
     /// Name of the GraphQL operation, or method and path.

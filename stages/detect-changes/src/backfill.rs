@@ -14,7 +14,8 @@ use prmirror_proto::subjects::{STREAM_CHANGES, repository_key};
 
 use crate::chunks::{self, Step};
 use crate::detector::{Detector, Scan, Walk, WalkError};
-use crate::mirror;
+use crate::mirror::{self, Told};
+use crate::sizes::{self, Basis};
 
 /// How often the chunks under way are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,6 +36,7 @@ fn begin(now: Timestamp) -> BackfillState {
 fn anew(old: &BackfillState, options: &BackfillOptions, now: Timestamp) -> BackfillState {
     BackfillState {
         walks: old.walks,
+        millis_each: old.millis_each,
         chunk_size: options.chunk_size,
         max_chunks: options.max_chunks,
         ..begin(now)
@@ -90,10 +92,14 @@ impl Detector {
                     if !place.is_next() {
                         // Another goes first; it may take so long that somebody pauses this one.
                         self.until_turn(place).await?;
-                    } else if !self.has_room().await? {
+                        continue;
+                    }
+                    let Some(room) = self.room().await? else {
                         self.wait_a_moment().await?;
-                    } else if step == Step::HandOn {
-                        self.hand_on(&state).await?;
+                        continue;
+                    };
+                    if step == Step::HandOn {
+                        self.hand_on(&state, room).await?;
                     } else {
                         self.list(&state).await?;
                     }
@@ -191,16 +197,17 @@ impl Detector {
             // is then seen by one of them.
             self.poll().await?;
         }
+        let points_left = mirror::measured(&self.bus).await.points_left;
+        let pace = mirror::pace(&self.bus, &self.repository).await;
+        let known = Basis::of(state, &pace, points_left);
         let page = self
             .key_data(
                 KeyDataQuery::Created,
-                chunks::page(state, self.config.backfill_page),
+                sizes::page(state, known.size(), self.config.backfill_page),
                 state.cursor.as_deref(),
             )
             .await?;
-        let points_left = mirror::measured(&self.bus).await.points_left;
-        let mean_files = chunks::mean_files(&page);
-        let size = chunks::size(page.total_count, points_left, mean_files, state.chunk_size);
+        let size = known.with(&page).size();
         let scan = Scan {
             id: state.scan.clone(),
             source: Source::Backfill,
@@ -227,9 +234,9 @@ impl Detector {
         Ok(())
     }
 
-    /// Hands on the chunks that are pending, as many as the run allows.
-    async fn hand_on(&self, state: &BackfillState) -> Result<(), WalkError> {
-        let chunks = chunks::allowed(state);
+    /// Hands on the chunks that are pending, as many as the run allows and there is room for.
+    async fn hand_on(&self, state: &BackfillState, room: u64) -> Result<(), WalkError> {
+        let chunks = chunks::allowed(state, room);
         let requests = chunks
             .iter()
             .flat_map(|chunk| self.requests(&state.scan, chunk, chunk.members.iter()))
@@ -284,13 +291,22 @@ impl Detector {
             .collect()
     }
 
-    /// Whether another page may be handed on: the queue is for what is to be done soon, not a copy of
-    /// the repository.
-    async fn has_room(&self) -> Result<bool, WalkError> {
+    /// How many pull requests may be handed on now: the queue is for what is to be done soon, not a copy of
+    /// the repository. None while it is full.
+    async fn room(&self) -> Result<Option<u64>, WalkError> {
         // Of this repository alone: what waits of one that is parked keeps no other from being walked.
         let queue = mirror::queue_of(&self.repository);
         let pending = self.bus.queued_subjects(STREAM_CHANGES, &queue).await?;
-        Ok((pending.len() as u64) < self.config.max_pending)
+        let pending = pending.len() as u64;
+        let share = self.turns.share(self.priority);
+        // A job that is started now and then finds a queue that waits for it, however long.
+        let each = if self.router.bulk_is_apart() {
+            Some(Duration::ZERO)
+        } else {
+            self.pace.get(&self.bus, &self.repository).await.each
+        };
+        let most = sizes::under_way(self.config.max_pending, each, share);
+        Ok(most.checked_sub(pending).filter(|room| *room > 0))
     }
 
     /// Keeps the reason of a failure where it is looked for. A failure to do so is not worth a word:
@@ -388,7 +404,7 @@ impl Detector {
         let done: Vec<u32> = open
             .iter()
             .map(|chunk| chunk.chunk)
-            .filter(|chunk| told.get(chunk).is_some_and(Vec::is_empty))
+            .filter(|chunk| told.get(chunk).is_some_and(Told::is_done))
             .collect();
         let stuck = self.stuck(&open, &told, now).await?;
         let again = stuck
@@ -423,7 +439,8 @@ impl Detector {
                 return;
             }
             for chunk in &done {
-                chunks::completed(new, *chunk, now);
+                let times = told.get(chunk).map_or((None, None), Told::times);
+                chunks::completed(new, *chunk, times, now);
             }
             for (chunk, lost) in &stuck {
                 chunks::stuck(new, chunk.chunk, lost, now);
@@ -450,7 +467,7 @@ impl Detector {
     async fn stuck<'c>(
         &self,
         open: &[&'c Chunk],
-        told: &BTreeMap<u32, Vec<u64>>,
+        told: &BTreeMap<u32, Told>,
         now: Timestamp,
     ) -> Result<Vec<(&'c Chunk, Vec<u64>)>, WalkError> {
         let late = open.iter().copied().filter(|c| self.is_late(c, now));
@@ -460,7 +477,7 @@ impl Detector {
         }
         let under_way = mirror::under_way(&self.bus, &self.repository).await?;
         let lost = |chunk: &'c Chunk| {
-            let outstanding = told.get(&chunk.chunk)?.iter().copied();
+            let outstanding = told.get(&chunk.chunk)?.outstanding.iter().copied();
             let lost: Vec<u64> = outstanding.filter(|n| !under_way.contains(n)).collect();
             (!lost.is_empty()).then_some((chunk, lost))
         };
@@ -477,7 +494,8 @@ impl Detector {
         else {
             return Ok(());
         };
-        let every = chunks::interval(self.config.backfill_every, self.priority, None);
+        let points_left = mirror::measured(&self.bus).await.points_left;
+        let every = chunks::interval(self.config.backfill_every, self.priority, points_left);
         let seldom = Backoff::new(every, SELDOM.max(every));
         let rest = seldom.nominal(state.selections.saturating_add(1));
         let now = Timestamp::now();

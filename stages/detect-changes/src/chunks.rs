@@ -1,4 +1,4 @@
-//! Chunks: how large they are, and what the answer about them means.
+//! Chunks: what comes next for them, and what the answer about them means.
 
 use std::time::Duration;
 
@@ -7,60 +7,13 @@ use prmirror_github::KeyDataPage;
 use prmirror_kit::config::Priority;
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkMember, ChunkStatus};
 
-/// Fewer are not made smaller.
-const SMALLEST: u32 = 5;
-
-/// With fewer points left, chunks are halved.
-const POINTS_FOR_WHOLE_CHUNKS: u64 = 1_000;
+use crate::sizes;
 
 /// With fewer points left, runs are further apart.
 const POINTS_FOR_EVERY_RUN: u64 = 500;
 
-/// Pull requests with more files, on average, come in smaller chunks.
-const MANY_FILES: u64 = 100;
-
 /// After so many times a chunk is given up: reconciliation has what is missing of it.
 pub(crate) const RETRIES: u32 = 3;
-
-/// Pull requests a chunk: 25, fewer of a large repository, half while points are short, seven tenths
-/// of pull requests with many files. A size chosen by a person wins.
-pub(crate) fn size(
-    total: u64,
-    points_left: Option<u64>,
-    mean_files: u64,
-    chosen: Option<u32>,
-) -> u32 {
-    if let Some(chosen) = chosen {
-        return chosen.max(1);
-    }
-    let mut size = match total {
-        0..=1_000 => 25,
-        1_001..=5_000 => 20,
-        5_001..=10_000 => 15,
-        10_001.. => 10,
-    };
-    if points_left.is_some_and(|left| left < POINTS_FOR_WHOLE_CHUNKS) {
-        size /= 2;
-    }
-    if mean_files > MANY_FILES {
-        size = size * 7 / 10;
-    }
-    size.max(SMALLEST)
-}
-
-/// Pull requests on the next page: up to 100, and no more than the run may hand on, for what is listed
-/// and does not come is taken for missing.
-pub(crate) fn page(state: &BackfillState, most: u32) -> u32 {
-    let most = most.clamp(1, 100);
-    let Some(max_chunks) = state.max_chunks else {
-        return most;
-    };
-    // Before the first page nobody knows how large the repository is.
-    let total = state.total.unwrap_or(u64::MAX);
-    let size = size(total, None, 0, state.chunk_size);
-    let chunks = max_chunks.max(1).saturating_sub(state.run_chunks).max(1);
-    most.min(size.saturating_mul(chunks))
-}
 
 /// How long until the next run.
 pub(crate) fn interval(every: Duration, priority: Priority, points_left: Option<u64>) -> Duration {
@@ -79,12 +32,6 @@ pub(crate) fn after(now: Timestamp, pause: Duration) -> Timestamp {
         .ok()
         .and_then(|pause| now.checked_add(pause).ok())
         .unwrap_or(Timestamp::MAX)
-}
-
-/// The average number of changed files on a page.
-pub(crate) fn mean_files(page: &KeyDataPage) -> u64 {
-    let files: u64 = page.entries.iter().map(|e| e.totals.changed_files).sum();
-    files / (page.entries.len() as u64).max(1)
 }
 
 /// What a backfill does next.
@@ -175,6 +122,8 @@ pub(crate) fn listed(state: &mut BackfillState, page: &KeyDataPage, size: u32) {
             members: members.collect(),
             listed_at: page.observed_at,
             started_at: None,
+            begun_at: None,
+            landed_at: None,
             completed_at: None,
             retries: 0,
             error: None,
@@ -183,14 +132,22 @@ pub(crate) fn listed(state: &mut BackfillState, page: &KeyDataPage, size: u32) {
     }
 }
 
-/// Chunks that a run may still hand on.
-pub(crate) fn allowed(state: &BackfillState) -> Vec<Chunk> {
+/// Chunks that a run may still hand on: so many pull requests, but one chunk at least.
+pub(crate) fn allowed(state: &BackfillState, room: u64) -> Vec<Chunk> {
     let left = state.max_chunks.map_or(u32::MAX, |most| {
         most.max(1).saturating_sub(state.run_chunks)
     });
     let pending = |chunk: &&Chunk| chunk.status == ChunkStatus::Pending;
-    let pending = state.chunks.iter().filter(pending);
-    pending.take(left as usize).cloned().collect()
+    let pending = state.chunks.iter().filter(pending).take(left as usize);
+    let mut sum = 0;
+    pending
+        .take_while(|chunk| {
+            let is_first = sum == 0;
+            sum += chunk.members.len() as u64;
+            is_first || sum <= room
+        })
+        .cloned()
+        .collect()
 }
 
 /// These chunks were handed on. The next run begins at `next_run` if this one has no more to give.
@@ -237,24 +194,37 @@ pub(crate) fn settle(state: &mut BackfillState, now: Timestamp) {
     }
 }
 
-/// A chunk is done with.
-pub(crate) fn completed(state: &mut BackfillState, number: u32, now: Timestamp) {
+/// A chunk is done with: when GitHub was first asked for one of it, and when the last of it landed.
+pub(crate) fn completed(
+    state: &mut BackfillState,
+    number: u32,
+    (begun_at, landed_at): (Option<Timestamp>, Option<Timestamp>),
+    now: Timestamp,
+) {
+    let mut done = Vec::new();
     for chunk in &mut state.chunks {
         if chunk.chunk == number && !chunk.status.is_closed() {
             chunk.status = ChunkStatus::Completed;
             chunk.completed_at = Some(now);
-            state.chunks_completed += 1;
-            state.done += chunk.members.len() as u64;
+            (chunk.begun_at, chunk.landed_at) = (begun_at, landed_at);
+            done.push(chunk.clone());
         }
+    }
+    for chunk in done {
+        state.chunks_completed += 1;
+        state.done += chunk.members.len() as u64;
+        sizes::learn(state, &chunk, landed_at.unwrap_or(now));
     }
 }
 
 /// A chunk was handed on again, or given up, for these have not landed.
 pub(crate) fn stuck(state: &mut BackfillState, number: u32, lost: &[u64], now: Timestamp) {
+    let mut late = Vec::new();
     for chunk in &mut state.chunks {
         if chunk.chunk != number || chunk.status != ChunkStatus::Processing {
             continue;
         }
+        late.push(chunk.clone());
         let names: Vec<String> = lost.iter().map(|number| format!("#{number}")).collect();
         chunk.error = Some(format!("did not land in time: {}", names.join(", ")));
         if chunk.retries >= RETRIES {
@@ -265,6 +235,9 @@ pub(crate) fn stuck(state: &mut BackfillState, number: u32, lost: &[u64], now: T
             chunk.retries += 1;
             chunk.started_at = Some(now);
         }
+    }
+    for chunk in late {
+        sizes::learn(state, &chunk, now);
     }
 }
 
@@ -277,6 +250,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::mirror::Pace;
+    use crate::sizes::Basis;
+
+    /// When it was fetched and landed is not known.
+    const NEVER: (Option<Timestamp>, Option<Timestamp>) = (None, None);
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -298,6 +276,8 @@ mod tests {
                 members: vec![member],
                 listed_at: at(1),
                 started_at: None,
+                begun_at: None,
+                landed_at: None,
                 completed_at: None,
                 retries: 0,
                 error: None,
@@ -305,40 +285,6 @@ mod tests {
         }
         state.chunks_made = state.chunks.len() as u32;
         state
-    }
-
-    #[test]
-    fn sizes_go_by_the_repository_and_what_is_left() {
-        for (total, left, files, expected) in [
-            (0, None, 0, 25),
-            (1_000, Some(1_000), 100, 25),
-            (1_001, None, 0, 20),
-            (5_000, None, 0, 20),
-            (5_001, None, 0, 15),
-            (10_000, None, 0, 15),
-            (10_001, None, 0, 10),
-            (1_000_000, Some(999), 0, 5),
-            (500, Some(999), 0, 12),
-            (500, None, 101, 17),
-            (50_000, Some(0), 5_000, 5),
-        ] {
-            assert_eq!(size(total, left, files, None), expected, "{total} {left:?}");
-        }
-        assert_eq!(size(50_000, Some(0), 5_000, Some(40)), 40);
-        assert_eq!(size(5, None, 0, Some(0)), 1);
-    }
-
-    #[test]
-    fn a_page_is_no_longer_than_what_may_be_handed_on() {
-        let mut limited = state(&[]);
-        assert_eq!(page(&limited, 500), 100);
-        limited.max_chunks = Some(3);
-        assert_eq!(page(&limited, 100), 30);
-        limited.total = Some(200);
-        assert_eq!(page(&limited, 100), 75);
-        limited.run_chunks = 2;
-        assert_eq!(page(&limited, 100), 25);
-        assert_eq!(page(&limited, 10), 10);
     }
 
     #[test]
@@ -376,13 +322,13 @@ mod tests {
     fn a_run_ends_when_it_has_given_what_it_may() {
         let mut limited = state(&[ChunkStatus::Pending; 3]);
         limited.max_chunks = Some(2);
-        let chunks: Vec<u32> = allowed(&limited).iter().map(|c| c.chunk).collect();
+        let chunks: Vec<u32> = allowed(&limited, 100).iter().map(|c| c.chunk).collect();
         assert_eq!(chunks, [0, 1]);
         handed_on(&mut limited, &chunks, at(5), at(50));
         assert_eq!(next(&limited, at(6)), Step::Rest(Some(at(50))));
         assert_eq!(next(&limited, at(50)), Step::Begin);
         begin_run(&mut limited, at(50));
-        assert_eq!(allowed(&limited).len(), 1);
+        assert_eq!(allowed(&limited, 100).len(), 1);
     }
 
     #[test]
@@ -393,11 +339,11 @@ mod tests {
         handed_on(&mut open, &[1], at(3), at(0));
         settle(&mut open, at(3));
         assert_eq!((open.walked_at, open.walks), (Some(at(3)), 1));
-        completed(&mut open, 0, at(4));
+        completed(&mut open, 0, NEVER, at(4));
         settle(&mut open, at(4));
         assert_eq!(open.status, BackfillStatus::Active);
-        completed(&mut open, 1, at(5));
-        completed(&mut open, 1, at(6));
+        completed(&mut open, 1, NEVER, at(5));
+        completed(&mut open, 1, NEVER, at(6));
         settle(&mut open, at(5));
         assert_eq!(open.status, BackfillStatus::Completed);
         assert_eq!(open.completed_at, Some(at(5)));
@@ -460,6 +406,7 @@ mod tests {
             most in 1_u32..120,
             chosen in proptest::option::of(1_u32..60),
             max_chunks in proptest::option::of(1_u32..4),
+            room in 0_u64..200,
         ) {
             let mut state = BackfillState::new("s".into(), at(0));
             (state.chunk_size, state.max_chunks) = (chosen, max_chunks);
@@ -474,14 +421,16 @@ mod tests {
                     Step::Begin => begin_run(&mut state, at(clock)),
                     Step::List => {
                         let from = state.processed;
-                        let first = u64::from(page(&state, most));
+                        let known = Basis::of(&state, &Pace::default(), None);
+                        let first = u64::from(sizes::page(&state, known.size(), most));
                         let page = page_of(from..(from + first).min(total), total);
-                        let size = size(total, None, mean_files(&page), chosen);
-                        listed(&mut state, &page, size);
+                        listed(&mut state, &page, known.with(&page).size());
                     }
                     Step::HandOn => {
-                        let chunks = allowed(&state);
+                        let chunks = allowed(&state, room);
                         prop_assert!(max_chunks.is_none_or(|most| chunks.len() <= most as usize));
+                        let together: usize = chunks.iter().map(|c| c.members.len()).sum();
+                        prop_assert!(chunks.len() == 1 || together as u64 <= room);
                         let numbers: Vec<u32> = chunks.iter().map(|c| c.chunk).collect();
                         given.extend(chunks.iter().flat_map(|c| &c.members).map(|m| m.number));
                         handed_on(&mut state, &numbers, at(clock), at(clock + 10));
@@ -491,7 +440,7 @@ mod tests {
             }
             prop_assert_eq!(given, (0..total).collect::<Vec<_>>());
             for chunk in state.chunks.clone() {
-                completed(&mut state, chunk.chunk, at(clock));
+                completed(&mut state, chunk.chunk, NEVER, at(clock));
             }
             settle(&mut state, at(clock));
             prop_assert_eq!(state.status, BackfillStatus::Completed);

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::listed::Listed;
+use crate::mirror::KeptPace;
 use crate::numbers::share_of;
 use crate::open::Open;
 use crate::pace::Looks;
@@ -128,7 +129,8 @@ pub(crate) struct Detector {
     pub(crate) pages: Pages,
     /// Repositories of which nothing is fetched.
     pub(crate) parking: Arc<Parking>,
-    router: Router,
+    pub(crate) pace: KeptPace,
+    pub(crate) router: Router,
     spacing: Spacing,
     pub(crate) config: DetectConfig,
     pub(crate) page_size: u32,
@@ -174,6 +176,7 @@ impl Detector {
             looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
             pages: Pages::default(),
             parking: Arc::new(Parking::on(setup.bus.clone())),
+            pace: KeptPace::default(),
             router: Router::new(pipeline),
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),

@@ -30,6 +30,7 @@ mod refetch;
 mod refresh;
 mod routing;
 mod service;
+mod sizes;
 mod spacing;
 mod stage;
 mod sweep;

@@ -2,6 +2,8 @@
 //! is asked again later.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use prmirror_kit::{Bus, StreamError};
@@ -12,6 +14,8 @@ use prmirror_proto::subjects::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Rows at the most; a backfill has fewer chunks under way.
 const ROWS: usize = 100_000;
@@ -115,25 +119,100 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// What each chunk under way still waits for, by chunk.
+/// What the tables know of a chunk under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// What it still waits for.
+    pub(crate) outstanding: Vec<u64>,
+    /// When GitHub was first asked for one of it.
+    pub(crate) begun_at: Option<Timestamp>,
+    /// When the last one landed that has.
+    pub(crate) landed_at: Option<Timestamp>,
+}
+
+impl Told {
+    /// Whether nothing of it is outstanding.
+    pub(crate) fn is_done(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// When it was begun, and when its last one landed.
+    pub(crate) fn times(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.begun_at, self.landed_at)
+    }
+}
+
+/// A repository's pace, which is asked for again when it is some seconds old.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeptPace(Arc<Mutex<Option<(Instant, Pace)>>>);
+
+/// For how long a pace is believed.
+const FRESH: Duration = Duration::from_secs(5);
+
+impl KeptPace {
+    /// The pace of the repository that this is kept for.
+    pub(crate) async fn get(&self, bus: &Bus, repository: &RepositoryName) -> Pace {
+        let mut kept = self.0.lock().await;
+        if let Some((at, pace)) = *kept
+            && at.elapsed() < FRESH
+        {
+            return pace;
+        }
+        let pace = pace(bus, repository).await;
+        *kept = Some((Instant::now(), pace));
+        pace
+    }
+}
+
+/// What the tables know of each chunk under way, by chunk.
 pub(crate) async fn outstanding(
     bus: &Bus,
     repository: &RepositoryName,
     scan: &str,
-) -> Option<BTreeMap<u32, Vec<u64>>> {
+) -> Option<BTreeMap<u32, Told>> {
     let sql = format!(
-        "SELECT chunk, outstanding FROM backfill_chunk_progress
+        "SELECT chunk, outstanding, epoch_us(begun_at), epoch_us(landed_at) FROM backfill_chunk_progress
          WHERE repository = {} AND backfill = {}",
         quoted(&repository.to_string()),
         quoted(scan)
     );
     let rows = rows(bus, sql).await?;
+    let time = |value: Option<&Value>| Timestamp::from_microsecond(value?.as_i64()?).ok();
     let told = rows.iter().map(|row| {
         let chunk = u32::try_from(row.first()?.as_u64()?).ok()?;
         let numbers = row.get(1)?.as_array()?.iter().map(Value::as_u64);
-        Some((chunk, numbers.collect::<Option<_>>()?))
+        let told = Told {
+            outstanding: numbers.collect::<Option<_>>()?,
+            begun_at: time(row.get(2)),
+            landed_at: time(row.get(3)),
+        };
+        Some((chunk, told))
     });
     told.collect()
+}
+
+/// How fast and how well a repository is answered about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Requests in a hundred that failed of late; none when there were too few.
+    pub(crate) failed_percent: Option<u32>,
+    /// How long GitHub takes for a pull request; none when it was too few.
+    pub(crate) each: Option<Duration>,
+}
+
+/// How a repository is answered about; nothing is known when nobody answers.
+pub(crate) async fn pace(bus: &Bus, repository: &RepositoryName) -> Pace {
+    let sql = format!(
+        "SELECT failed_percent, millis_each FROM repository_pace WHERE repository = {}",
+        quoted(&repository.to_string())
+    );
+    let rows = rows(bus, sql).await.unwrap_or_default();
+    let value = |at: usize| rows.first().and_then(|row| row.get(at)?.as_f64());
+    let each = |millis: f64| Duration::try_from_secs_f64(millis / 1_000.0).ok();
+    Pace {
+        failed_percent: value(0).map(|percent| percent.clamp(0.0, 100.0).round() as u32),
+        each: value(1).and_then(each),
+    }
 }
 
 /// The subjects of a repository's change requests, in every lane.

@@ -3,8 +3,8 @@
 use prmirror_proto::RepositoryName;
 use prmirror_proto::requests::{BackfillOptions, BackfillPlan};
 
-use crate::chunks;
 use crate::mirror::Measured;
+use crate::sizes::Basis;
 
 /// Points for a pull request, when nothing was measured yet.
 const POINTS_A_PULL_REQUEST: f64 = 0.1;
@@ -21,16 +21,23 @@ fn points_a_page(page: u64) -> u64 {
 /// Points of a token's hour, when GitHub has not said.
 const POINTS_AN_HOUR: u64 = 5_000;
 
-/// The plan for a repository with so many pull requests. `floor` points of each hour are left alone.
+/// The plan for a repository with so many pull requests, of which this is known besides. `floor` points of
+/// each hour are left alone.
 pub(crate) fn plan(
     repository: &RepositoryName,
     total: u64,
+    basis: Basis,
     options: &BackfillOptions,
     measured: &Measured,
     page: u32,
     floor: u64,
 ) -> BackfillPlan {
-    let size = chunks::size(total, measured.points_left, 0, options.chunk_size);
+    let size = Basis {
+        total,
+        chosen: options.chunk_size,
+        ..basis
+    }
+    .size();
     let all = total.div_ceil(u64::from(size));
     let chunks = options
         .max_chunks
@@ -70,7 +77,11 @@ mod tests {
 
     fn planned(total: u64, options: &BackfillOptions, measured: &Measured) -> BackfillPlan {
         let repository = RepositoryName::new("o", "r").unwrap();
-        plan(&repository, total, options, measured, 100, 200)
+        let basis = Basis {
+            points_left: measured.points_left,
+            ..Basis::default()
+        };
+        plan(&repository, total, basis, options, measured, 100, 200)
     }
 
     #[test]

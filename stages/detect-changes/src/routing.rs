@@ -55,6 +55,12 @@ impl Router {
         }
     }
 
+    /// Whether bulk work has a processor of its own, which may be a job that is started now and then.
+    #[must_use]
+    pub const fn bulk_is_apart(&self) -> bool {
+        self.apart
+    }
+
     /// Where a sign goes; the same sign always goes the same way.
     #[must_use]
     pub fn route(&self, sign: &Sign<'_>) -> Route {

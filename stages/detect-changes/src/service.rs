@@ -13,6 +13,7 @@ use prmirror_proto::requests::{
 use prmirror_proto::state::{BackfillState, BackfillStatus};
 
 use crate::detector::{Detector, WalkError};
+use crate::sizes::Basis;
 use crate::{mirror, plan};
 
 /// Why a question has no answer.
@@ -126,11 +127,17 @@ async fn planned(
         .key_data(&detector.repository, KeyDataQuery::Created, 1, None)
         .await
         .map_err(WalkError::from)?;
+    let measured = mirror::measured(bus).await;
+    let pace = mirror::pace(bus, &detector.repository).await;
+    let known = detector.backfill_state().await?;
+    let known = known.unwrap_or_else(|| BackfillState::new(String::new(), Timestamp::now()));
+    let basis = Basis::of(&known, &pace, measured.points_left);
     Ok(plan::plan(
         &detector.repository,
         page.total_count,
+        basis,
         options,
-        &mirror::measured(bus).await,
+        &measured,
         detector.config.backfill_page,
         detector.floor,
     ))

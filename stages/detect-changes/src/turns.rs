@@ -49,9 +49,36 @@ impl Turns {
         }
     }
 
+    /// What of the work under way is for a backfill of this priority, while those go on that do.
+    pub(crate) fn share(&self, priority: Priority) -> Share {
+        let order = self.order();
+        let at_work = order.places.iter().take(self.0.at_once);
+        let weights = at_work.map(|(Reverse(priority), _)| priority.weight());
+        let (sum, heaviest) = weights.fold((0_u32, 0), |(sum, most), weight| {
+            (sum.saturating_add(weight), weight.max(most))
+        });
+        let own = priority.weight();
+        Share {
+            own,
+            heaviest: heaviest.max(own),
+            sum: sum.max(own),
+        }
+    }
+
     fn order(&self) -> MutexGuard<'_, Order> {
         self.0.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A part of the work, by weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// The weight of the one that asks,
+    pub(crate) own: u32,
+    /// the largest,
+    pub(crate) heaviest: u32,
+    /// and that of all together.
+    pub(crate) sum: u32,
 }
 
 /// A place in the order.
@@ -97,14 +124,21 @@ mod tests {
         let low = turns.join(Priority::Low);
         let first = turns.join(Priority::Normal);
         assert!(low.is_next() && first.is_next());
+        let (own, heaviest, sum) = (1, 2, 3);
+        let share = Share { own, heaviest, sum };
+        assert_eq!(turns.share(Priority::Low), share);
         let second = turns.join(Priority::Normal);
         assert!(!low.is_next() && first.is_next() && second.is_next());
         let high = turns.join(Priority::High);
         assert!(high.is_next() && first.is_next() && !second.is_next());
         drop(first);
         assert!(high.is_next() && second.is_next() && !low.is_next());
+        // One of low priority waits, and has no part.
+        assert_eq!(turns.share(Priority::High).sum, 6);
         drop(high);
         assert!(low.is_next());
+        drop(second);
+        assert_eq!(turns.share(Priority::Low).sum, 1);
     }
 
     #[tokio::test]

@@ -41,6 +41,11 @@ struct Tables {
     deaf: Arc<Mutex<bool>>,
     /// How often they were asked about chunks.
     asked: Arc<AtomicU64>,
+    /// How long each chunk took, in milliseconds.
+    took: Arc<AtomicU64>,
+    /// Requests in a hundred that failed, and milliseconds that a pull request takes.
+    pace: Arc<Mutex<(Option<u64>, Option<u64>)>>,
+    points_left: Arc<Mutex<Option<u64>>>,
 }
 
 impl Tables {
@@ -54,8 +59,13 @@ impl Tables {
             let lacking = *self.lacking.lock().unwrap();
             return if lacking { json!([["o/r"]]) } else { json!([]) };
         }
+        if sql.contains("repository_pace") {
+            let (failed, millis) = *self.pace.lock().unwrap();
+            return json!([[failed, millis]]);
+        }
         if !sql.contains("backfill_chunk_progress") {
-            return json!([[null, null, null, null]]);
+            let points_left = *self.points_left.lock().unwrap();
+            return json!([[points_left, null, null, null]]);
         }
         self.asked.fetch_add(1, Ordering::SeqCst);
         let Some(state) = state(bus, NAME).await else {
@@ -70,7 +80,9 @@ impl Tables {
             .map(|chunk| {
                 let numbers = chunk.members.iter().map(|member| member.number);
                 let left: Vec<u64> = numbers.filter(|n| !landed.contains(n)).collect();
-                json!([chunk.chunk, left])
+                let begun = chunk.started_at.unwrap().as_microsecond();
+                let took = self.took.load(Ordering::SeqCst) * 1_000;
+                json!([chunk.chunk, left, begun, begun + took as i64])
             })
             .collect()
     }
@@ -668,4 +680,142 @@ async fn what_is_not_mirrored_is_refused_and_what_goes_on_is_left_alone() {
     assert_eq!(told.backfills[0].priority, "normal");
     let told = world.ask(start).await.unwrap();
     assert_ne!(told.backfills[0].state.as_ref().unwrap().scan, before.scan);
+}
+
+/// Lands the only chunk that is under way, and takes it off the queue when that is noted. How large it was.
+async fn land_one(world: &World) -> usize {
+    let processing = |s: &BackfillState| {
+        let open = s.chunks.iter();
+        let open: Vec<Vec<u64>> = open
+            .filter(|chunk| chunk.status == ChunkStatus::Processing)
+            .map(|chunk| chunk.members.iter().map(|member| member.number).collect())
+            .collect();
+        (s.chunks_completed, open)
+    };
+    let state = world
+        .until("one is handed on", |s| processing(s).1.len() == 1)
+        .await;
+    let (done, open) = processing(&state);
+    world.tables.land(open[0].clone());
+    world
+        .until("it is done with", |s| s.chunks_completed > done)
+        .await;
+    world.take().await;
+    open[0].len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_or_failing_past_makes_chunks_smaller_and_a_good_one_lets_them_grow() {
+    let mut world = World::one(125).await;
+    world.pipeline.detect.backfill_page = 25;
+    // One chunk is under way at a time.
+    world.pipeline.detect.max_pending = 1;
+    let pace = |failed| *world.tables.pace.lock().unwrap() = (failed, None);
+    let took = |seconds: u64| world.tables.took.store(seconds * 1_000, Ordering::SeqCst);
+    took(600);
+    let _process = world.start().await;
+    let mut sizes = vec![land_one(&world).await];
+    // Ten minutes for 25: ten are done with in four.
+    took(0);
+    for _ in 0..2 {
+        sizes.push(land_one(&world).await);
+    }
+    // The next page is listed when this one is done with.
+    pace(Some(60));
+    sizes.push(land_one(&world).await);
+    for _ in 0..2 {
+        sizes.push(land_one(&world).await);
+    }
+    pace(Some(0));
+    for _ in 0..3 {
+        sizes.push(land_one(&world).await);
+    }
+    assert_eq!(sizes, [25, 10, 10, 5, 10, 10, 5, 25, 25]);
+    let state = world
+        .until("it is completed", |s| s.status == BackfillStatus::Completed)
+        .await;
+    assert!(state.millis_each.unwrap() < 1_000, "{state:?}");
+    // Each report has what a chunk took.
+    let reports = world.reports().await;
+    let chunks = reports.iter().flat_map(|report| &report.state.chunks);
+    let first = chunks
+        .filter(|chunk| chunk.chunk == 0 && chunk.status == ChunkStatus::Completed)
+        .next_back()
+        .unwrap();
+    let took = first
+        .landed_at
+        .unwrap()
+        .duration_since(first.begun_at.unwrap());
+    assert_eq!(took.as_secs(), 600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_size_that_a_person_chose_wins_over_a_slow_past() {
+    let world = World::one(30).await;
+    *world.tables.pace.lock().unwrap() = (Some(90), Some(60_000));
+    let _process = world.start().await;
+    let mut taken = Vec::new();
+    world.take_all(&mut taken).await;
+    let start = BackfillAction::Start(BackfillOptions {
+        chunk_size: Some(10),
+        max_chunks: None,
+    });
+    world.ask(start).await.unwrap();
+    assert_eq!(land_one(&world).await, 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_under_way_than_is_done_in_five_minutes() {
+    let mut world = World::one(40).await;
+    // A minute for each.
+    *world.tables.pace.lock().unwrap() = (None, Some(60_000));
+    let process = world.start().await;
+    let mut taken = Vec::new();
+    while taken.len() < 40 {
+        eventually("more is handed on", || async {
+            (world.pending().await > 0).then_some(())
+        })
+        .await;
+        let together = world.take().await;
+        // Fewer than four, and a chunk of four.
+        assert!(together.len() < 8, "{}", together.len());
+        taken.extend(together);
+    }
+    assert_eq!(numbers(&taken), (1..=40).collect::<Vec<_>>());
+    world.until("it is walked", BackfillState::is_walked).await;
+    process.crash().await;
+    // Where a job is started now and then, the queue waits for it however long it is.
+    world.pipeline.fetch.lanes = vec![prmirror_proto::messages::Lane::Realtime];
+    let _process = world.start().await;
+    world
+        .ask(BackfillAction::Start(BackfillOptions::default()))
+        .await
+        .unwrap();
+    eventually("everything waits", || async {
+        (world.pending().await == 40).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_run_is_sooner_for_high_priority_and_later_when_points_are_short() {
+    for (priority, points_left, minutes) in [
+        (Priority::Normal, Some(5_000), 30),
+        (Priority::High, None, 15),
+        (Priority::High, Some(499), 60),
+    ] {
+        let world = World::new(&[(NAME, priority)], 30).await;
+        *world.tables.points_left.lock().unwrap() = points_left;
+        let _process = world.start().await;
+        let start = BackfillAction::Start(BackfillOptions {
+            chunk_size: Some(3),
+            max_chunks: Some(1),
+        });
+        world.ask(start).await.unwrap();
+        let rests = |s: &BackfillState| s.resume_at.is_some();
+        let state = world.until("the run is over", rests).await;
+        let rest = state.resume_at.unwrap().duration_since(Timestamp::now());
+        let least = minutes * 60 - 60;
+        assert!((least..=minutes * 60).contains(&rest.as_secs()), "{rest}");
+    }
 }

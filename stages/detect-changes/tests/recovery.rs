@@ -12,8 +12,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use common::{Post, World, about};
+use common::{NAME, OWNER, Post, World, about, repository};
 use detect_changes::webhook;
+use github_sim::{Config, Sim};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::{Access, App, Client, Credential, Installation};
 use prmirror_kit::Metric;
@@ -216,4 +217,59 @@ async fn a_long_record_is_read_to_its_end() {
     assert_eq!(world.request(1).await.basis, "webhook:lost");
     assert_eq!(*record.asked.lock().unwrap(), [1]);
     process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_not_changed_costs_nothing_also_after_a_restart() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.recover = Duration::from_millis(50);
+    let app = App::new("17", KEY).unwrap();
+    let sim = Sim::start(Config {
+        apps: vec![github_sim::App {
+            id: "17".to_owned(),
+            public_key: app.public_key().to_vec(),
+            installations: vec![(1, OWNER.to_owned())],
+            token_life: Duration::from_secs(3_600),
+        }],
+        ..Config::empty(OWNER, NAME)
+    })
+    .unwrap();
+    for round in 1..=2 {
+        let before = sim.stats();
+        let process = world.start().await;
+        let (client, _) = Client::new(Access {
+            api_url: sim.url(),
+            credentials: vec![Credential::Installation(Installation::new(
+                app.clone(),
+                None,
+            ))],
+            bus: Some(world.bus.clone()),
+            timeout: Duration::from_secs(20),
+            max_in_flight: 1,
+            user_agent: "detect-changes-tests".to_owned(),
+            stage: "detect-changes",
+            floor: 0,
+            realtime_reserve: 0,
+            requests_per_minute: 0,
+            window: Access::WINDOW,
+            lease: Access::LEASE,
+        })
+        .unwrap();
+        // Which its only installation is, is asked; and a token for it.
+        client.probe(&[repository()]).await.unwrap();
+        webhook::recover_deliveries(&process.setup, &client)
+            .await
+            .unwrap();
+        eventually("it was looked at some times", || async {
+            (sim.stats().app_requests >= before.app_requests + 6).then_some(())
+        })
+        .await;
+        process.running.stop().await.unwrap();
+        let after = sim.stats();
+        let asked = after.app_requests - before.app_requests;
+        let answered = asked - (after.not_modified - before.not_modified);
+        // The token; the first time, the installations and the deliveries.
+        let expected = if round == 1 { 3 } else { 1 };
+        assert_eq!(answered, expected, "{round}: {after:?}");
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prmirror_github::{Ask, POINT, PullRequestAnswer, Weight};
 use prmirror_kit::Outcome;
+use prmirror_kit::config::Priority;
 use prmirror_proto::messages::{ChangeRequest, Lane};
 use prmirror_proto::repository::RepositoryName;
 use tokio::sync::oneshot;
@@ -169,7 +170,17 @@ struct Queue {
     failures: u32,
     /// Nothing of the repository is asked before then.
     shut_until: Option<Instant>,
+    /// What was asked of each lane so far, a document the less the more its lane and repository weigh: who
+    /// has had least is next.
+    had: BTreeMap<Lane, u64>,
 }
+
+/// What a document of the realtime lane counts, whatever the repository: half of one of bulk work of high
+/// priority.
+const REALTIME: u64 = 1;
+
+/// The same of a document of bulk work whose repository weighs 1.
+const BULK: u64 = 8;
 
 /// All questions. No question is in it whose job is not.
 #[derive(Default)]
@@ -177,8 +188,12 @@ pub(crate) struct Board {
     next: u64,
     jobs: BTreeMap<u64, Job>,
     queues: BTreeMap<RepositoryName, Queue>,
-    /// The repository that was served last: the others come first.
+    /// The repository that was served last: of those that have had the same, the others come first.
     served: Option<RepositoryName>,
+    /// What that one had had. Who had nothing to ask for long is not owed more than this.
+    had: u64,
+    /// Weights of repositories that do not weigh what most do.
+    weights: BTreeMap<RepositoryName, u32>,
 }
 
 /// The bounds of a document.
@@ -214,6 +229,7 @@ impl Queue {
             node_time: NODE_TIME,
             failures: 0,
             shut_until: None,
+            had: BTreeMap::new(),
         }
     }
 
@@ -288,6 +304,45 @@ impl Queue {
 }
 
 impl Board {
+    /// Bulk work is divided among repositories by these weights.
+    pub(crate) fn weigh(&mut self, weights: BTreeMap<RepositoryName, u32>) {
+        self.weights = weights;
+    }
+
+    /// What a document of a lane counts.
+    fn price(&self, repository: &RepositoryName, lane: Lane) -> u64 {
+        match lane {
+            Lane::Realtime => REALTIME,
+            Lane::Bulk => {
+                let usual = Priority::default().weight();
+                let weight = self.weights.get(repository).copied().unwrap_or(usual);
+                (BULK / u64::from(weight.max(1))).max(1)
+            }
+        }
+    }
+
+    /// Repositories in the order in which they are to be served, with the lane that is next and what it
+    /// has had.
+    fn order(&self) -> Vec<(u64, Lane, RepositoryName)> {
+        let rotated: Vec<&RepositoryName> = match &self.served {
+            None => self.queues.keys().collect(),
+            Some(last) => {
+                let later = self.queues.keys().filter(|name| *name > last);
+                let earlier = self.queues.keys().filter(|name| *name <= last);
+                later.chain(earlier).collect()
+            }
+        };
+        let place = |name: &RepositoryName| {
+            let queue = self.queues.get(name)?;
+            let lane = queue.lane();
+            let had = queue.had.get(&lane).copied().unwrap_or(0).max(self.had);
+            Some((had, lane, name.clone()))
+        };
+        let mut order: Vec<_> = rotated.into_iter().filter_map(place).collect();
+        order.sort_by_key(|(had, _, _)| *had);
+        order
+    }
+
     /// Takes a job in, with its open questions. `more` of its kind are known to come.
     pub(crate) fn add(&mut self, job: Job, more: bool, now: Instant) {
         let id = self.next;
@@ -440,19 +495,10 @@ impl Board {
         queue.failures
     }
 
-    /// The next document, of the repository that was not served for the longest time.
+    /// The next document, of the repository that has had least for its weight.
     pub(crate) fn next(&mut self, bounds: Bounds, now: Instant) -> Next {
         let mut soonest: Option<Instant> = None;
-        let served = self.served.clone();
-        let order: Vec<RepositoryName> = match &served {
-            None => self.queues.keys().cloned().collect(),
-            Some(last) => {
-                let later = self.queues.keys().filter(|name| *name > last);
-                let earlier = self.queues.keys().filter(|name| *name <= last);
-                later.chain(earlier).cloned().collect()
-            }
-        };
-        for repository in order {
+        for (had, lane, repository) in self.order() {
             let Some(queue) = self.queues.get_mut(&repository) else {
                 continue;
             };
@@ -471,9 +517,12 @@ impl Board {
                 };
                 match found {
                     Next::Document(document) => {
+                        let price = self.price(&repository, lane);
                         if let Some(queue) = self.queues.get_mut(&repository) {
                             queue.turn = kind.next();
+                            queue.had.insert(lane, had.saturating_add(price));
                         }
+                        self.had = had;
                         self.served = Some(repository);
                         return Next::Document(document);
                     }

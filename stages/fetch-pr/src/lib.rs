@@ -33,7 +33,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::{Client, Parking};
-use prmirror_kit::config::FetchConfig;
+use prmirror_kit::config::{FetchConfig, Repository};
 use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::state::Stubborn;
@@ -83,6 +83,13 @@ impl FetchPr {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.keep_in_step();
         }
+        self
+    }
+
+    /// Divides bulk work among repositories by their priorities; of others all have the same.
+    #[must_use]
+    pub fn prioritized(self, repositories: &[Repository]) -> Self {
+        self.shared.weigh(repositories);
         self
     }
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use fetch_pr::FetchPr;
 use prmirror_kit::Setup;
+use prmirror_kit::config::parse_duration;
 use prmirror_proto::messages::Lane;
-
-/// How long nothing may move while a queue is worked down: longer than the pauses that GitHub asks for.
-const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Args)]
 struct FetchArgs {
@@ -18,6 +16,16 @@ struct FetchArgs {
     /// End when the queue is worked down: with 0 when nothing is left, else with 1
     #[arg(long)]
     drain: bool,
+    /// With --drain: how long nothing may move before it ends; pauses that GitHub asks for are shorter than
+    /// three minutes
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PRMIRROR_DRAIN_PATIENCE",
+        default_value = "3m",
+        value_parser = parse_duration
+    )]
+    patience: Duration,
 }
 
 fn main() -> std::process::ExitCode {
@@ -32,13 +40,13 @@ fn main() -> std::process::ExitCode {
             setup.job.works_on(&lanes);
             if args.drain {
                 setup.job.drains();
-                let (setup, lanes) = (setup.clone(), lanes.clone());
-                let drained = setup.clone();
+                let (drained, lanes, patience) = (setup.clone(), lanes.clone(), args.patience);
                 setup.spawn("drain", async move {
-                    fetch_pr::drain(&drained, &lanes, PATIENCE).await
+                    fetch_pr::drain(&drained, &lanes, patience).await
                 });
             }
-            anyhow::Ok(FetchPr::on(&setup.bus, client, fetch, lanes).in_step())
+            let stage = FetchPr::on(&setup.bus, client, fetch, lanes).in_step();
+            anyhow::Ok(stage.prioritized(&setup.pipeline.repositories))
         },
     )
 }

@@ -8,7 +8,7 @@ use prmirror_github::{
     Ask, Asked, Class, Client, Error, KeyDataQuery, PageAsk, Parking, PullRequestAnswer, Said,
     Sizes, Why,
 };
-use prmirror_kit::config::FetchConfig;
+use prmirror_kit::config::{FetchConfig, Repository};
 use prmirror_kit::{Outcome, Outgoing};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
@@ -86,6 +86,13 @@ impl Shared {
             in_step: false,
             added: Notify::new(),
         }
+    }
+
+    /// Bulk work is divided among repositories by their priorities.
+    pub(crate) fn weigh(&self, repositories: &[Repository]) {
+        let weight = |one: &Repository| (one.name.clone(), one.priority.weight());
+        self.board()
+            .weigh(repositories.iter().map(weight).collect());
     }
 
     pub(crate) const fn records(&self) -> &Records {

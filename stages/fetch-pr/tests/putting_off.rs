@@ -10,6 +10,7 @@ use common::{NAME, OWNER, World, client, config, delivery, fetched, pause, told}
 use fetch_pr::FetchPr;
 use github_sim::{Config, Effect, Fault};
 use jiff::{SignedDuration, Timestamp};
+use prmirror_github::{Access, Client, Token};
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::testing::{NatsServer, Running, eventually, eventually_equal, setup, stored};
 use prmirror_kit::{Bus, Outgoing, Stage as _};
@@ -373,4 +374,51 @@ async fn an_outage_is_waited_out() {
         (outcomes == [fetched(1), fetched(2)]).then_some(())
     })
     .await;
+}
+
+/// A token of an owner's own sees what others do not: the repository is parked when no token is shown it.
+#[tokio::test]
+async fn a_repository_is_parked_when_no_token_is_shown_it_and_not_before() {
+    let world = World::new();
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let token = |text: &str| Token::new(text).unwrap().into();
+    let name = format!("{OWNER}/{NAME}");
+    world.sim.show_only("one", &[]);
+    world.sim.show_only("two", &[&name]);
+    let (client, _costs) = Client::new(Access {
+        api_url: world.sim.url(),
+        credentials: vec![token("one"), token("two")],
+        bus: None,
+        timeout: Duration::from_secs(20),
+        max_in_flight: 1,
+        user_agent: "fetch-pr-tests".to_owned(),
+        stage: "fetch-pr",
+        floor: 0,
+        realtime_reserve: 0,
+        requests_per_minute: 0,
+        window: Access::WINDOW,
+        lease: Access::LEASE,
+    })
+    .unwrap();
+    let stage = FetchPr::on(&bus, client, config(), vec![Lane::Realtime]);
+    for number in 1..=3 {
+        let delivery = delivery(&world.request(number));
+        let outcomes = told(stage.handle(&[delivery]).await);
+        assert_eq!(outcomes, [fetched(number)]);
+    }
+    assert_eq!(parked(&bus).await, None);
+    // One that is gone is gone: no token shows it, and its repository is shown.
+    let mut gone = world.request(1);
+    (gone.number, gone.id) = (99, None);
+    let outcomes = told(stage.handle(&[delivery(&gone)]).await);
+    assert_eq!(outcomes, [fetched(99)]);
+    assert_eq!(parked(&bus).await, None);
+
+    world.sim.show_only("two", &[]);
+    let delivery = delivery(&world.request(4));
+    let outcomes = told(stage.handle(&[delivery]).await);
+    assert!(pause(&outcomes[0]) >= Duration::from_secs(30));
+    let told = parked(&bus).await.expect("it is parked");
+    assert_eq!(told.code, "github-not-found");
 }

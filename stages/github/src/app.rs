@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use prmirror_proto::digest;
-use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::header::{ACCEPT, ETAG, HeaderMap, IF_NONE_MATCH, LINK};
 use reqwest::{Method, StatusCode};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 
 use crate::answer;
 use crate::error::Error;
+use crate::etags::{Etags, Kept};
 use crate::token::Token;
 
 /// A token is replaced so long before its end, or a quarter of its life if that is less.
@@ -111,20 +112,37 @@ impl App {
         serde_json::from_slice(&body).map_err(|error| Error::Shape(format!("{path}: {error}")))
     }
 
-    /// Asks as the App itself, and returns what GitHub says when it says yes.
+    /// Asks as the App itself, and returns what GitHub says when it says yes. What was answered before, and
+    /// has not changed, costs nothing.
     pub(crate) async fn exchange(
         &self,
         rest: &Rest<'_>,
         method: Method,
         path: &str,
     ) -> Result<(HeaderMap, Vec<u8>), Error> {
+        // Further pages are those of one moment: nobody asks for them again.
+        let keeps = method == Method::GET && !path.contains("cursor=");
+        let kept = if keeps {
+            rest.etags.get(&self.id, path).await
+        } else {
+            None
+        };
         // A second time when the first has told that our clock is wrong.
         let mut first = true;
         loop {
             let before = (rest.now)();
-            let (status, headers, body) = self.send(rest, method.clone(), path).await?;
+            let etag = kept.as_ref().map(|kept| kept.etag.as_str());
+            let (status, mut headers, body) = self.send(rest, method.clone(), path, etag).await?;
             (rest.clock_told)(answer::date(&headers));
+            if let (StatusCode::NOT_MODIFIED, Some(kept)) = (status, &kept) {
+                let link = kept.link.as_deref().and_then(|link| link.parse().ok());
+                headers.extend(link.map(|link| (LINK, link)));
+                return Ok((headers, kept.body.clone().into_bytes()));
+            }
             if status.is_success() {
+                if keeps {
+                    self.keep(rest, path, &headers, &body).await;
+                }
                 return Ok((headers, body));
             }
             let moved = (rest.now)().duration_since(before).abs() > SignedDuration::from_secs(30);
@@ -136,23 +154,38 @@ impl App {
         }
     }
 
+    async fn keep(&self, rest: &Rest<'_>, path: &str, headers: &HeaderMap, body: &[u8]) {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let (Some(etag), Ok(body)) = (text(ETAG), str::from_utf8(body)) else {
+            return;
+        };
+        let kept = Kept {
+            etag: etag.to_owned(),
+            link: text(LINK).map(str::to_owned),
+            body: body.to_owned(),
+        };
+        rest.etags.put(&self.id, path, kept).await;
+    }
+
     async fn send(
         &self,
         rest: &Rest<'_>,
         method: Method,
         path: &str,
+        etag: Option<&str>,
     ) -> Result<(StatusCode, HeaderMap, Vec<u8>), Error> {
         let failed = |error: reqwest::Error| Error::Transport(error.without_url().to_string());
         let claim = self.claim((rest.now)())?;
-        let response = rest
+        let mut request = rest
             .http
             .request(method, format!("{}{path}", rest.url))
             .timeout(Duration::from_secs(20))
             .bearer_auth(claim)
-            .header(ACCEPT, "application/vnd.github+json")
-            .send()
-            .await
-            .map_err(failed)?;
+            .header(ACCEPT, "application/vnd.github+json");
+        if let Some(etag) = etag {
+            request = request.header(IF_NONE_MATCH, etag);
+        }
+        let response = request.send().await.map_err(failed)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(failed)?;
         Ok((status, headers, body.to_vec()))
@@ -204,6 +237,8 @@ impl fmt::Debug for Installation {
 pub(crate) struct Rest<'a> {
     pub(crate) http: &'a reqwest::Client,
     pub(crate) url: &'a str,
+    /// What it answered before.
+    pub(crate) etags: &'a Etags,
     /// Told of GitHub's time.
     pub(crate) clock_told: &'a (dyn Fn(Timestamp) + Sync),
     /// GitHub's time.

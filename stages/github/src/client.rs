@@ -7,21 +7,16 @@ use jiff::Timestamp;
 use prmirror_kit::Bus;
 use prmirror_proto::{ApiCost, Lane, RepositoryName, digest};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
-use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Answer};
 use crate::app::{App, Rest};
 use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency};
-use crate::cost;
 use crate::credential::Credential;
-use crate::documents;
 use crate::error::{Class, Error};
+use crate::etags::Etags;
 use crate::hook::Hook;
 use crate::token::Token;
-
-/// GitHub does not accept a token: others are asked for so long before it is tried again.
-const SHUNNED: Duration = Duration::from_secs(60);
 
 /// Operations of no lane that look for what changed just now; all others of none can wait.
 const REALTIME: [&str; 3] = [
@@ -139,6 +134,8 @@ struct Record {
 #[derive(Clone, Debug)]
 pub(crate) struct Purpose<'a> {
     pub(crate) repository: &'a RepositoryName,
+    /// All of them, when it is about several: they share the cost.
+    pub(crate) shared_by: &'a [RepositoryName],
     pub(crate) lane: Option<Lane>,
     pub(crate) operation: &'static str,
     pub(crate) pull_requests: u64,
@@ -147,7 +144,7 @@ pub(crate) struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    fn urgency(&self) -> Urgency {
+    pub(crate) fn urgency(&self) -> Urgency {
         match self.lane {
             Some(Lane::Realtime) => Urgency::Realtime,
             // Looking for what changed just now.
@@ -172,17 +169,10 @@ struct Inner {
     timeout: Duration,
     stage: &'static str,
     budget: Budget,
+    etags: Arc<Etags>,
     /// The App, when one of the credentials is an installation of one.
     app: Option<App>,
     costs: mpsc::UnboundedSender<ApiCost>,
-}
-
-#[derive(Serialize)]
-struct Request<'a, V> {
-    query: &'a str,
-    #[serde(rename = "operationName")]
-    operation_name: &'a str,
-    variables: &'a V,
 }
 
 /// What came of one request.
@@ -272,6 +262,7 @@ impl Client {
                 timeout: access.timeout,
                 stage: access.stage,
                 budget,
+                etags: Arc::new(Etags::new(access.bus)),
                 app,
                 costs,
             }),
@@ -290,64 +281,26 @@ impl Client {
     pub fn hook(&self) -> Option<Hook> {
         let inner = &self.inner;
         let app = inner.app.clone()?;
-        Some(Hook::new(app, inner.http.clone(), inner.rest_url.clone()))
+        let etags = Arc::clone(&inner.etags);
+        Some(Hook::new(
+            app,
+            inner.http.clone(),
+            inner.rest_url.clone(),
+            etags,
+        ))
     }
 
-    /// Sends one operation when it is its turn.
-    pub(crate) async fn execute<V: Serialize + Sync>(
-        &self,
-        purpose: &Purpose<'_>,
-        variables: &V,
-    ) -> Result<Answer, Error> {
-        let query = match purpose.document {
-            Some(document) => document.to_owned(),
-            None => documents::document(purpose.operation)
-                .ok_or_else(|| Error::Query(format!("no operation {}", purpose.operation)))?,
-        };
-        let body = serde_json::to_vec(&Request {
-            query: &query,
-            operation_name: purpose.operation,
-            variables,
-        })
-        .map_err(|error| Error::Query(error.to_string()))?;
-        let price = || {
-            let variables = serde_json::to_value(variables).ok()?;
-            let cost = cost::cost(&query, Some(purpose.operation), &variables);
-            cost.ok().map(cost::Cost::points)
-        };
-        let budget = &self.inner.budget;
-        let mut tokens_left = budget.tokens() - 1;
-        let mut renewed = false;
-        loop {
-            let turn = budget.turn(purpose.urgency()).await?;
-            let result = self.attempt(&turn, purpose, body.clone(), &price).await;
-            let Err(error) = &result else {
-                return result;
-            };
-            let refused = matches!(error, Error::Unauthorized { .. });
-            if let Credential::Installation(installation) = &turn.account.credential
-                && refused
-                && !renewed
-            {
-                // It may have been revoked, or have ended sooner than was said.
-                renewed = true;
-                installation.forget().await;
-                continue;
-            }
-            // Nothing is wrong with the request: another token may serve it at once.
-            if tokens_left == 0 || !(refused || matches!(error.class(), Class::Wait(_))) {
-                return result;
-            }
-            tokens_left -= 1;
-            if refused {
-                tracing::warn!(token = turn.account.name, %error, "asking with other tokens");
-                turn.account.shun(SHUNNED);
-            }
-        }
+    /// How many tokens there are: at least one.
+    pub(crate) fn tokens(&self) -> usize {
+        self.inner.budget.tokens()
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.inner.budget
     }
 
     /// Sends a request in its turn, and learns from the answer.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         turn: &Turn,
         purpose: &Purpose<'_>,
@@ -389,6 +342,7 @@ impl Client {
                 let rest = Rest {
                     http: &inner.http,
                     url: &inner.rest_url,
+                    etags: &inner.etags,
                     clock_told: &|date| account.clock_told(date),
                     now: &|| account.now(),
                 };
@@ -456,6 +410,7 @@ impl Client {
             )),
             stage: self.inner.stage.to_owned(),
             repository: purpose.repository.clone(),
+            shared_by: purpose.shared_by.to_vec(),
             lane: purpose.lane,
             operation: purpose.operation.to_owned(),
             token: token.to_owned(),

@@ -63,6 +63,7 @@ impl Client {
         let variables = json!({ "owner": repository.owner, "name": repository.name, "oid": oid });
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: Some(Lane::Realtime),
             operation: "PullRequestsOfCommit",
             pull_requests: 0,

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::app::{App, Rest};
 use crate::error::Error;
+use crate::etags::Etags;
 
 /// Attempts a page: GitHub's most.
 const PAGE: u32 = 100;
@@ -21,6 +22,7 @@ pub struct Hook {
     app: App,
     http: reqwest::Client,
     rest_url: String,
+    etags: Arc<Etags>,
     /// How far GitHub's clock is ahead of ours.
     ahead: Arc<Mutex<SignedDuration>>,
 }
@@ -79,11 +81,17 @@ impl fmt::Debug for Hook {
 }
 
 impl Hook {
-    pub(crate) fn new(app: App, http: reqwest::Client, rest_url: String) -> Self {
+    pub(crate) fn new(
+        app: App,
+        http: reqwest::Client,
+        rest_url: String,
+        etags: Arc<Etags>,
+    ) -> Self {
         Self {
             app,
             http,
             rest_url,
+            etags,
             ahead: Arc::default(),
         }
     }
@@ -109,13 +117,15 @@ impl Hook {
         let rest = Rest {
             http: &self.http,
             url: &self.rest_url,
+            etags: &self.etags,
             clock_told: &|date| *self.ahead() = date.duration_since(Timestamp::now()),
             now: &|| self.now(),
         };
         self.app.exchange(&rest, method, path).await
     }
 
-    /// The attempts of the last days, a page of them.
+    /// The attempts of the last days, a page of them. The first page costs nothing while no attempt is
+    /// added.
     ///
     /// # Errors
     /// As they come.

@@ -77,6 +77,7 @@ impl Client {
         };
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: None,
             operation,
             pull_requests: u64::from(first),

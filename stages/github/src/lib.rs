@@ -31,6 +31,8 @@ mod cost;
 mod credential;
 mod documents;
 mod error;
+mod etags;
+mod execute;
 mod hook;
 mod key_data;
 mod look;
@@ -40,6 +42,7 @@ mod parking;
 mod probe;
 mod pull_requests;
 mod question;
+mod sight;
 mod token;
 pub mod wire;
 

@@ -261,6 +261,7 @@ impl Client {
         let (document, places) = compose(asked);
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: None,
             operation: OPERATION,
             pull_requests: asked.len() as u64,
@@ -309,6 +310,7 @@ impl Client {
         }
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: None,
             operation: KEY_DATA,
             pull_requests: ids.len() as u64,

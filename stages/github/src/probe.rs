@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use prmirror_proto::RepositoryName;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::ask::quoted;
+use crate::budget::{About, Account};
 use crate::client::{Client, Purpose};
 use crate::convert::count;
 use crate::documents;
@@ -79,9 +81,19 @@ fn compose(repositories: &[RepositoryName]) -> String {
     documents::with_fragments(&text)
 }
 
+/// Some of the repositories that are asked for, by their places.
+struct Group {
+    places: Vec<usize>,
+    /// With the tokens that others are to be asked with.
+    about: About,
+    /// Tokens that were shown none of them.
+    blind: Vec<Arc<Account>>,
+}
+
 impl Client {
-    /// Asks up to [`PROBED_AT_ONCE`] repositories for their newest change, for one point. Of one that
-    /// cannot be told there is `None`: who needs it asks for itself, and is told why.
+    /// Asks up to [`PROBED_AT_ONCE`] repositories for their newest change, for one point; with tokens that
+    /// are shown different ones, for one each. Of one that cannot be told there is `None`: who needs it asks
+    /// for itself, and is told why.
     ///
     /// # Errors
     /// When nothing is answered.
@@ -89,18 +101,96 @@ impl Client {
         &self,
         repositories: &[RepositoryName],
     ) -> Result<Vec<Option<Probed>>, Error> {
+        let mut told: Vec<Option<Probed>> = vec![None; repositories.len()];
+        let mut failed = None;
+        let mut open = self.grouped(repositories);
+        while let Some(mut group) = open.pop() {
+            let names: Vec<RepositoryName> = group
+                .places
+                .iter()
+                .filter_map(|place| repositories.get(*place).cloned())
+                .collect();
+            let (found, account) = match self.probe_once(&names, &group.about).await {
+                Ok(answered) => answered,
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            let mut unseen = Vec::new();
+            for ((place, name), found) in group.places.iter().zip(&names).zip(found) {
+                if found.is_none() {
+                    unseen.push(*place);
+                    continue;
+                }
+                for account in &group.blind {
+                    account.is_not_shown(name);
+                }
+                if let Some(slot) = told.get_mut(*place) {
+                    *slot = found;
+                }
+            }
+            // Others may be shown them.
+            let Some(account) = account.filter(|_| !unseen.is_empty()) else {
+                continue;
+            };
+            group.blind.push(Arc::clone(&account));
+            group.about.tried.push(account);
+            if group.about.tried.len() < self.tokens() {
+                group.places = unseen;
+                open.push(group);
+            }
+        }
+        match failed {
+            Some(error) if told.iter().all(Option::is_none) => Err(error),
+            Some(_) | None => Ok(told),
+        }
+    }
+
+    /// Repositories that the same tokens are shown, as far as is known, together.
+    fn grouped(&self, repositories: &[RepositoryName]) -> Vec<Group> {
+        let all = self.budget().accounts();
+        let mut groups: BTreeMap<Vec<bool>, Vec<usize>> = BTreeMap::new();
+        for (place, repository) in repositories.iter().enumerate() {
+            let choice = self.budget().choice(&About::one(repository));
+            let serves = |one: &Arc<Account>| choice.iter().any(|other| Arc::ptr_eq(one, other));
+            let serving = all.iter().map(serves).collect();
+            groups.entry(serving).or_default().push(place);
+        }
+        let group = |(serving, places): (Vec<bool>, Vec<usize>)| {
+            let others = all.iter().zip(serving).filter(|(_, serves)| !serves);
+            Group {
+                places,
+                about: About {
+                    repository: None,
+                    tried: others.map(|(account, _)| Arc::clone(account)).collect(),
+                },
+                blind: Vec::new(),
+            }
+        };
+        groups.into_iter().map(group).collect()
+    }
+
+    /// Asks once; and with which token, if there are several.
+    async fn probe_once(
+        &self,
+        repositories: &[RepositoryName],
+        about: &About,
+    ) -> Result<(Vec<Option<Probed>>, Option<Arc<Account>>), Error> {
         let Some(first) = repositories.first() else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
         let document = compose(repositories);
         let purpose = Purpose {
             repository: first,
+            shared_by: repositories,
             lane: None,
             operation: OPERATION,
             pull_requests: 0,
             document: Some(&document),
         };
-        let answer = self.execute(&purpose, &json!({})).await?;
+        let (answer, account) = self.once(&purpose, &json!({}), about).await;
+        let answer = answer?;
         let data: BTreeMap<String, serde_json::Value> = serde_json::from_str(answer.data.get())
             .map_err(|error| Error::Shape(error.to_string()))?;
         let told = (0..repositories.len()).map(|place| {
@@ -120,6 +210,6 @@ impl Client {
                 observed_at: answer.sent_at,
             })
         });
-        Ok(told.collect())
+        Ok((told.collect(), account))
     }
 }

@@ -297,6 +297,7 @@ impl Client {
         let whole = |ask: &&Ask| matches!(ask, Ask::PullRequest { .. });
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: Some(lane),
             operation: ask::OPERATION,
             pull_requests: asks.iter().filter(whole).count() as u64,

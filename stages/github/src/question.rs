@@ -31,6 +31,7 @@ impl Client {
     pub async fn question(&self, question: Question<'_>) -> Result<Answer, Error> {
         let purpose = Purpose {
             repository: question.repository,
+            shared_by: &[],
             lane: Some(question.lane),
             operation: question.operation,
             pull_requests: question.pull_requests,

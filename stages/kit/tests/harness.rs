@@ -481,6 +481,7 @@ fn cost() -> ApiCost {
         id: String::new(),
         stage: String::new(),
         repository: finding(0).repository,
+        shared_by: Vec::new(),
         lane: None,
         operation: String::new(),
         token: String::new(),

@@ -97,7 +97,8 @@ enum Command {
     Backfill(BackfillCommand),
     /// Make the tables again from GitHub's answers, beside the live ones, and take them in their place
     Replay(ReplayArgs),
-    /// Fetch one pull request, or every open one, now
+    /// Fetch one pull request, or every open one, now, whatever is known of it
+    #[command(after_help = refresh::NOT_CACHED)]
     Refresh(RefreshArgs),
     /// Ask the running mirror one SQL query that only reads
     Sql {

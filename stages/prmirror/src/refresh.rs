@@ -28,6 +28,17 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Pull requests that are named when they did not land.
 const NAMED: usize = 20;
 
+/// What stands between a refresh and GitHub.
+pub(crate) const NOT_CACHED: &str = "\
+Nothing is taken from a cache: GitHub is asked for the whole of each pull request, every list to its end,
+with no condition (no ETag), and what comes is written anew even if it is what was there. What was landed,
+what polls and sweeps saw, and routing.min_interval leave nothing out. Of a whole repository, the list of
+open ones is read from GitHub at that moment. What was seen of a pull request decides only how it is asked
+for: how many nodes of each list at once.
+
+Kept with their ETags are a GitHub App's own questions, which no refresh depends on: where it is installed,
+and which deliveries failed.";
+
 /// `owner/name`, or `owner/name#7`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -200,6 +211,16 @@ async fn landed(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_says_that_nothing_is_cached() {
+        use clap::CommandFactory as _;
+        let mut command = crate::arguments::Arguments::command();
+        let refresh = command.find_subcommand_mut("refresh").unwrap();
+        let help = refresh.render_long_help().to_string();
+        assert!(help.contains("Nothing is taken from a cache"), "{help}");
+        assert!(help.contains("--wait"), "{help}");
+    }
 
     #[test]
     fn one_or_all_can_be_meant() {

@@ -1,5 +1,6 @@
 //! What a simulator simulates, and why it may not be able to.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ pub struct Config {
     pub expect_ban: bool,
     /// GitHub Apps that can get tokens here.
     pub apps: Vec<App>,
+    /// Who is shown some repositories (`owner/name`) only: a token, or `installation-ID`. All others are
+    /// shown everything.
+    pub visible: BTreeMap<String, Vec<String>>,
     /// Faults that are there from the start.
     pub faults: Vec<Fault>,
     /// Who is told of changes.
@@ -98,6 +102,7 @@ impl Config {
             mergeability: None,
             expect_ban: false,
             apps: Vec::new(),
+            visible: BTreeMap::new(),
             faults: Vec::new(),
             webhooks: Vec::new(),
             journal: false,

@@ -1,7 +1,7 @@
 //! A running simulator, for tests.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -114,6 +114,7 @@ impl Sim {
             )),
             work: config.work,
             apps: Apps::new(config.apps.clone()),
+            visible: RwLock::new(config.visible.clone()),
             stats: Collector::default(),
             tokens: config.tokens.clone(),
             notes: Notes::new(config.journal),
@@ -170,6 +171,17 @@ impl Sim {
             Tokens::AllBut(_) => TOKEN,
             Tokens::Only(accepted) => accepted.first().map_or(TOKEN, String::as_str),
         }
+    }
+
+    /// From now on a token, or `installation-ID`, is shown these repositories (`owner/name`) only.
+    pub fn show_only(&self, account: &str, repositories: &[&str]) {
+        let repositories = repositories.iter().map(|name| (*name).to_owned());
+        let mut visible = self
+            .shared
+            .visible
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        visible.insert(account.to_owned(), repositories.collect());
     }
 
     /// World time.

@@ -46,7 +46,10 @@ pub struct Stats {
     /// Requests to REST, but those about apps and limits.
     #[serde(default)]
     pub rest_requests: u64,
-    /// Those of them that were answered with 304, which costs nothing.
+    /// Requests to REST by an App, with its claim.
+    #[serde(default)]
+    pub app_requests: u64,
+    /// Requests to REST that were answered with 304, which costs nothing.
     #[serde(default)]
     pub not_modified: u64,
 }

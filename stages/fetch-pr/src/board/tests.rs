@@ -26,6 +26,16 @@ fn ask(number: u64, requests: u32) -> Ask {
     }
 }
 
+/// A full document's worth of a repository, in a lane.
+fn full_of(name: &str, number: u64, lane: Lane) -> Job {
+    let mut job = job(number, 149, 0);
+    let mut request = (*job.request).clone();
+    request.repository = RepositoryName::new("o", name).unwrap();
+    request.lane = lane;
+    job.request = Arc::new(request);
+    job
+}
+
 fn job(number: u64, requests: u32, failures: u32) -> Job {
     let now = Timestamp::UNIX_EPOCH;
     Job {
@@ -247,4 +257,77 @@ fn what_somebody_waits_for_goes_first() {
         board.add(job, false, now);
     }
     assert_eq!(numbers(board.next(BOUNDS, now + BOUNDS.wait)), [3]);
+}
+
+/// How many of the next so many documents are of each repository.
+fn shares(board: &mut Board, documents: usize, now: Instant) -> BTreeMap<String, usize> {
+    let mut shares = BTreeMap::new();
+    for _ in 0..documents {
+        let asked = document(board, now);
+        *shares.entry(asked.repository.name).or_default() += 1;
+    }
+    shares
+}
+
+fn weighed() -> Board {
+    let mut board = Board::default();
+    let weights = [("high", Priority::High), ("low", Priority::Low)];
+    board.weigh(
+        weights
+            .map(|(name, priority)| (RepositoryName::new("o", name).unwrap(), priority.weight()))
+            .into(),
+    );
+    board
+}
+
+#[test]
+fn bulk_work_is_divided_by_priority_and_none_starves() {
+    let (mut board, now) = (weighed(), Instant::now());
+    for number in 0..80 {
+        for name in ["high", "low", "usual", "usual-too"] {
+            board.add(full_of(name, number, Lane::Bulk), false, now);
+        }
+    }
+    let expected = [("high", 40), ("low", 10), ("usual", 20), ("usual-too", 20)];
+    let expected = BTreeMap::from(expected.map(|(name, count)| (name.to_owned(), count)));
+    assert_eq!(shares(&mut board, 90, now), expected);
+    // In between as well, not in one piece: each nine have one of the low one.
+    assert_eq!(shares(&mut board, 9, now)["low"], 1);
+}
+
+#[test]
+fn who_had_nothing_to_ask_for_long_is_owed_nothing() {
+    let (mut board, now) = (weighed(), Instant::now());
+    for number in 0..200 {
+        board.add(full_of("high", number, Lane::Bulk), false, now);
+    }
+    assert_eq!(shares(&mut board, 100, now).len(), 1);
+    for number in 0..50 {
+        board.add(full_of("low", number, Lane::Bulk), false, now);
+    }
+    let both = shares(&mut board, 50, now);
+    assert!((9..=12).contains(&both["low"]), "{both:?}");
+}
+
+#[test]
+fn what_changed_just_now_goes_before_bulk_work_whatever_the_priority() {
+    let (mut board, now) = (weighed(), Instant::now());
+    for number in 0..100 {
+        board.add(full_of("high", number, Lane::Bulk), false, now);
+        board.add(full_of("low", 1_000 + number, Lane::Bulk), false, now);
+    }
+    shares(&mut board, 21, now);
+    for number in 2_000..2_003 {
+        board.add(full_of("low", number, Lane::Realtime), false, now);
+    }
+    // It has a part of its own beside the bulk work of its repository.
+    let next: Vec<Lane> = (0..6).map(|_| document(&mut board, now).lane).collect();
+    let realtime = next.iter().filter(|lane| **lane == Lane::Realtime);
+    assert_eq!(realtime.count(), 3, "{next:?}");
+    // And a flood of it leaves something to the others.
+    for number in 3_000..3_100 {
+        board.add(full_of("low", number, Lane::Realtime), false, now);
+    }
+    let both = shares(&mut board, 30, now);
+    assert!(both["high"] >= 9, "{both:?}");
 }

@@ -1,14 +1,17 @@
 //! One token: what is known of it here, and its entry in the bucket.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use prmirror_kit::{Bus, Kv, KvError};
+use prmirror_proto::RepositoryName;
 use prmirror_proto::subjects::BUCKET_BUDGETS;
 use tokio::sync::OnceCell;
 
 use super::record::Record;
+use super::sight::BLIND;
 use super::standing::{Leave, Rules, Standing, Urgency};
 use crate::credential::Credential;
 
@@ -44,6 +47,8 @@ struct Knowledge {
     shunned_until: Option<Instant>,
     /// Until when it was said that bulk work waits.
     low_said: Option<Timestamp>,
+    /// Repositories that it is not shown and others are, until then.
+    blind: HashMap<RepositoryName, Instant>,
 }
 
 impl Account {
@@ -122,6 +127,23 @@ impl Account {
 
     pub(crate) fn is_shunned(&self) -> bool {
         let until = self.knowledge().shunned_until;
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Nothing of this repository is shown to the token, and something to another.
+    pub(crate) fn is_not_shown(&self, repository: &RepositoryName) {
+        let now = Instant::now();
+        let mut knowledge = self.knowledge();
+        knowledge.blind.retain(|_, until| *until > now);
+        let known = knowledge.blind.insert(repository.clone(), now + BLIND);
+        drop(knowledge);
+        if known.is_none() {
+            tracing::info!(token = self.name, %repository, "the token is not shown it, another is");
+        }
+    }
+
+    pub(crate) fn is_blind(&self, repository: &RepositoryName) -> bool {
+        let until = self.knowledge().blind.get(repository).copied();
         until.is_some_and(|until| Instant::now() < until)
     }
 

@@ -12,6 +12,7 @@
 
 mod account;
 mod record;
+mod sight;
 mod standing;
 mod worker;
 
@@ -24,6 +25,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 pub(crate) use account::{Account, Store};
+pub(crate) use sight::About;
 use standing::Leave;
 pub(crate) use standing::{Rules, Told, Urgency};
 
@@ -56,6 +58,12 @@ struct Refused {
 
 type Ask = oneshot::Sender<Result<Turn, Refused>>;
 
+/// A request that waits.
+struct Waiting {
+    about: About,
+    ask: Ask,
+}
+
 struct Shared {
     accounts: Vec<Arc<Account>>,
     /// Begins the names of the holders of this process.
@@ -68,24 +76,24 @@ struct Shared {
 
 #[derive(Default)]
 struct Queues {
-    realtime: VecDeque<Ask>,
-    bulk: VecDeque<Ask>,
+    realtime: VecDeque<Waiting>,
+    bulk: VecDeque<Waiting>,
     closed: bool,
 }
 
 impl Queues {
-    fn of(&mut self, urgency: Urgency) -> &mut VecDeque<Ask> {
+    fn of(&mut self, urgency: Urgency) -> &mut VecDeque<Waiting> {
         match urgency {
             Urgency::Realtime => &mut self.realtime,
             Urgency::Bulk => &mut self.bulk,
         }
     }
 
-    /// Whether somebody still waits.
-    fn waits(&mut self, urgency: Urgency) -> bool {
+    /// Those that still wait.
+    fn waiting(&mut self, urgency: Urgency) -> &mut VecDeque<Waiting> {
         let queue = self.of(urgency);
-        queue.retain(|ask| !ask.is_closed());
-        !queue.is_empty()
+        queue.retain(|one| !one.ask.is_closed());
+        queue
     }
 }
 
@@ -127,15 +135,29 @@ impl Budget {
         accounts.map(|account| account.slots).sum()
     }
 
+    /// The tokens that are to serve such a request.
+    pub(crate) fn choice(&self, about: &About) -> Vec<Arc<Account>> {
+        self.shared.choice(about).into_iter().cloned().collect()
+    }
+
+    /// All tokens.
+    pub(crate) fn accounts(&self) -> &[Arc<Account>] {
+        &self.shared.accounts
+    }
+
     /// Waits for the right to send a request.
     ///
     /// # Errors
     /// [`Error::RateLimited`] or [`Error::SecondaryLimit`] when that will take long: nothing is sent.
-    pub(crate) async fn turn(&self, urgency: Urgency) -> Result<Turn, Error> {
+    pub(crate) async fn turn(&self, urgency: Urgency, about: &About) -> Result<Turn, Error> {
         loop {
             self.employ();
             let (ask, answer) = oneshot::channel();
-            self.shared.queues().of(urgency).push_back(ask);
+            let waiting = Waiting {
+                about: about.clone(),
+                ask,
+            };
+            self.shared.queues().of(urgency).push_back(waiting);
             self.shared.refuse();
             self.shared.changed.send_modify(|n| *n = n.wrapping_add(1));
             match answer.await {
@@ -198,19 +220,21 @@ impl Shared {
             return Want::Closed;
         }
         let mut soonest: Option<Duration> = None;
+        let mut later = |pause: Duration| {
+            soonest = Some(soonest.map_or(pause, |known: Duration| known.min(pause)));
+        };
         for urgency in [Urgency::Realtime, Urgency::Bulk] {
-            if !queues.waits(urgency) {
+            let waiting = queues.waiting(urgency);
+            if waiting.is_empty() {
                 continue;
             }
-            if self.is_passed_over(account) {
-                return Want::Later(Duration::from_secs(1));
+            if !waiting.iter().any(|one| self.serves(account, &one.about)) {
+                later(Duration::from_secs(1));
+                continue;
             }
             match account.leave(urgency).at() {
                 None => return Want::Now(urgency),
-                Some(at) => {
-                    let pause = until(account, at).max(Duration::from_millis(5));
-                    soonest = Some(soonest.map_or(pause, |known| known.min(pause)));
-                }
+                Some(at) => later(until(account, at).max(Duration::from_millis(5))),
             }
         }
         soonest.map_or(Want::Nothing, Want::Later)
@@ -219,52 +243,49 @@ impl Shared {
     /// The next request that this token may serve now.
     fn take(&self, account: &Account) -> Option<Ask> {
         let mut queues = self.queues();
-        if queues.closed || self.is_passed_over(account) {
+        if queues.closed {
             return None;
         }
-        [Urgency::Realtime, Urgency::Bulk]
-            .into_iter()
-            .find(|urgency| queues.waits(*urgency) && account.leave(*urgency) == Leave::Now)
-            .and_then(|urgency| queues.of(urgency).pop_front())
-    }
-
-    /// Whether GitHub does not accept the token while there are others.
-    fn is_passed_over(&self, account: &Account) -> bool {
-        account.is_shunned() && self.accounts.iter().any(|other| !other.is_shunned())
+        for urgency in [Urgency::Realtime, Urgency::Bulk] {
+            if account.leave(urgency) != Leave::Now {
+                continue;
+            }
+            let waiting = queues.waiting(urgency);
+            let mut places = waiting.iter();
+            if let Some(place) = places.position(|one| self.serves(account, &one.about)) {
+                return waiting.remove(place).map(|one| one.ask);
+            }
+        }
+        None
     }
 
     /// Refuses what no token will serve soon.
     fn refuse(&self) {
         let mut queues = self.queues();
         for urgency in [Urgency::Realtime, Urgency::Bulk] {
-            if !queues.waits(urgency) {
-                continue;
-            }
-            let Some((pause, secondary)) = self.hopeless(urgency) else {
-                continue;
-            };
-            for ask in queues.of(urgency).drain(..) {
-                // Who has gone does not mind.
-                let _ = ask.send(Err(Refused { pause, secondary }));
+            let waiting = std::mem::take(queues.waiting(urgency));
+            for one in waiting {
+                match self.hopeless(urgency, &one.about) {
+                    None => queues.of(urgency).push_back(one),
+                    // Who has gone does not mind.
+                    Some(refused) => drop(one.ask.send(Err(refused))),
+                }
             }
         }
     }
 
     /// How long no token will serve such a request, if that is long.
-    fn hopeless(&self, urgency: Urgency) -> Option<(Duration, bool)> {
-        let mut soonest: Option<(Duration, bool)> = None;
-        for account in &self.accounts {
-            if self.is_passed_over(account) {
-                continue;
-            }
+    fn hopeless(&self, urgency: Urgency, about: &About) -> Option<Refused> {
+        let mut soonest: Option<Refused> = None;
+        for account in self.choice(about) {
             let (pause, secondary) = match account.leave(urgency) {
                 Leave::Now => return None,
                 Leave::Paced(at) if until(account, at) <= PATIENCE => return None,
                 Leave::Paced(at) | Leave::Low(at) => (until(account, at), false),
                 Leave::Paused(at) => (until(account, at), true),
             };
-            if soonest.is_none_or(|(known, _)| pause < known) {
-                soonest = Some((pause, secondary));
+            if soonest.as_ref().is_none_or(|known| pause < known.pause) {
+                soonest = Some(Refused { pause, secondary });
             }
         }
         soonest

@@ -11,13 +11,26 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// After all others.
+    /// After all others; while they have bulk work, a smaller part of it.
     Low,
     /// The default.
     #[default]
     Normal,
-    /// Before all others.
+    /// Before all others; while they have bulk work, a larger part of it.
     High,
+}
+
+impl Priority {
+    /// Its part of bulk work, beside those of others: a repository of high priority gets four times what one
+    /// of low priority does.
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        match self {
+            Self::Low => 1,
+            Self::Normal => 2,
+            Self::High => 4,
+        }
+    }
 }
 
 /// A repository to mirror: `"owner/name"`, or a table with `name` and `priority`.

@@ -145,7 +145,8 @@ fn head(pr: &PullRequest) -> Option<Doubt> {
 }
 
 /// Label events replayed give the labels: in the recorded weeks, but for torn answers and some pull
-/// requests of years before, whose labels were deleted or renamed since.
+/// requests of years before, whose labels were deleted or renamed since. The age of `updatedAt` does not
+/// tell the two apart: it may itself be of before the label that was just added.
 fn labels(pr: &PullRequest) -> Option<Doubt> {
     if !is_whole(&pr.timeline) || !is_whole(&pr.labels) {
         return None;

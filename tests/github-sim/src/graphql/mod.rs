@@ -132,7 +132,8 @@ impl Engine {
         })
     }
 
-    /// Executes a request on the world as it is, but for a pull request that is `shown` in another state.
+    /// Executes a request on the world as it is, but for a pull request that is `shown` in another state,
+    /// and for repositories that are not among the `visible` ones.
     pub(crate) fn execute(
         &self,
         prepared: &Prepared,
@@ -140,6 +141,7 @@ impl Engine {
         standing: &Standing,
         viewer: &str,
         shown: Option<&Value>,
+        visible: Option<&[String]>,
     ) -> Answer {
         let Ok(document) = &*prepared.document else {
             return Answer::refused(Vec::new());
@@ -151,6 +153,7 @@ impl Engine {
             viewer,
             shown: shown.cloned().map(Arc::new),
             computing: &self.computing,
+            visible,
             errors: RefCell::default(),
         });
         let name = prepared.operation_name.as_deref();

@@ -27,6 +27,8 @@ pub(crate) struct Context<'w> {
     pub(crate) shown: Option<Arc<Value>>,
     /// What takes its time.
     pub(crate) computing: &'w Computing,
+    /// The repositories that are shown; all, when there is none.
+    pub(crate) visible: Option<&'w [String]>,
     /// Errors of places that a resolver cannot fail at: the items of `nodes(ids:)`.
     pub(crate) errors: RefCell<Vec<Error>>,
 }
@@ -56,6 +58,15 @@ impl<'w> Context<'w> {
         }
     }
 
+    /// A repository, unless it is hidden from who asks.
+    fn seen<'a>(&self, repository: &'a Repository) -> Option<&'a Repository> {
+        let name = repository.key.full_name();
+        let same = |visible: &String| visible.eq_ignore_ascii_case(&name);
+        self.visible
+            .is_none_or(|visible| visible.iter().any(same))
+            .then_some(repository)
+    }
+
     /// What an id stands for, or why that is not told: an error's type and message.
     fn node<'a>(&'a self, id: &str) -> Result<ResolvedValue<'a>, (&'static str, String)> {
         let nothing = || ("NOT_FOUND", node_not_found(id));
@@ -66,7 +77,9 @@ impl<'w> Context<'w> {
                 self.world.repositories.get(index)
             }
         };
-        let repository = repository.ok_or_else(nothing)?;
+        let repository = repository
+            .and_then(|found| self.seen(found))
+            .ok_or_else(nothing)?;
         if let Some(words) = &repository.forbidden {
             return Err((FORBIDDEN, words.clone()));
         }
@@ -140,7 +153,7 @@ impl ObjectValue for Query<'_> {
                 let found = context
                     .world
                     .repository(owner, name, follow.unwrap_or(true));
-                match found {
+                match found.and_then(|found| context.seen(found)) {
                     Some(repository) => match &repository.forbidden {
                         Some(words) => Err(typed(FORBIDDEN, words)),
                         None => Ok(context.repository(repository)),

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::reply::Reply;
+use super::rest::conditional;
 use crate::webhooks::Delivery;
 
 /// How the token of an installation begins.
@@ -154,7 +155,10 @@ fn described(id: u64, account: &str) -> Value {
 
 fn answer(headers: &HeaderMap, shared: &Shared, act: impl FnOnce(&App) -> Reply) -> Response {
     let reply = match shared.apps.claimed(headers) {
-        Ok(app) => act(app),
+        Ok(app) => {
+            shared.stats.with(|stats| stats.app_requests += 1);
+            act(app)
+        }
         Err(message) => Reply::message(401, &message),
     };
     reply.into_response(headers.get("accept-encoding"))
@@ -166,7 +170,7 @@ async fn installations(State(shared): State<Arc<Shared>>, headers: HeaderMap) ->
             .installations
             .iter()
             .map(|(id, account)| described(*id, account));
-        Reply::json(200, &list.collect::<Vec<_>>())
+        conditional(&shared, &headers, &Value::from_iter(list))
     })
 }
 
@@ -178,7 +182,7 @@ async fn installation(
     answer(&headers, &shared, |app| {
         let mut found = app.installations.iter();
         match found.find(|(_, account)| account.eq_ignore_ascii_case(&owner)) {
-            Some((id, account)) => Reply::json(200, &described(*id, account)),
+            Some((id, account)) => conditional(&shared, &headers, &described(*id, account)),
             None => Reply::message(404, "Not Found"),
         }
     })
@@ -261,7 +265,7 @@ async fn deliveries(
         all.retain(|d| d.delivered_at.is_some() && d.id < below && wanted(d));
         all.sort_by_key(|delivery| std::cmp::Reverse(delivery.id));
         let list: Vec<Value> = all.iter().take(count).map(summary).collect();
-        let mut reply = Reply::json(200, &list);
+        let mut reply = conditional(&shared, &headers, &Value::from(list));
         if let Some(last) = all.get(count - 1).filter(|_| all.len() > count) {
             let host = headers.get("host").and_then(|host| host.to_str().ok());
             let link = format!(

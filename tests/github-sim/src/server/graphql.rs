@@ -172,9 +172,11 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
                 Some((Effect::Shows { state }, _)) => Some(state),
                 Some(_) | None => None,
             };
+            let visible = shared.visible_to(token);
+            let visible = visible.as_deref();
             let mut answer = shared
                 .engine
-                .execute(prepared, &world, &standing, "octocat", shown);
+                .execute(prepared, &world, &standing, "octocat", shown, visible);
             match worked_on(shared, &answer) {
                 Ok(time) => worked = time,
                 Err(time) => {

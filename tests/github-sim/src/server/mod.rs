@@ -6,6 +6,7 @@ mod graphql;
 mod reply;
 mod rest;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use axum::Router;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Arc<Limits>,
     pub(crate) work: Option<Work>,
     pub(crate) apps: Apps,
+    /// [`crate::Config::visible`].
+    pub(crate) visible: RwLock<BTreeMap<String, Vec<String>>>,
     pub(crate) stats: Collector,
     pub(crate) tokens: Tokens,
     pub(crate) notes: Notes,
@@ -70,6 +73,12 @@ impl Tokens {
 }
 
 impl Shared {
+    /// The repositories that an account is shown; none when it is shown all.
+    fn visible_to(&self, account: &str) -> Option<Vec<String>> {
+        let visible = self.visible.read().unwrap_or_else(PoisonError::into_inner);
+        visible.get(account).cloned()
+    }
+
     /// What was asked so far.
     pub(crate) fn stats(&self) -> Stats {
         let conduct = self.limits.conduct();

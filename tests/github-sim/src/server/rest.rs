@@ -83,7 +83,7 @@ fn pulls(repository: &Repository, sha: &str) -> Vec<Value> {
 }
 
 /// The body with its `ETag`, or 304 for who has it.
-fn conditional(shared: &Shared, headers: &HeaderMap, body: &Value) -> Reply {
+pub(super) fn conditional(shared: &Shared, headers: &HeaderMap, body: &Value) -> Reply {
     let tag = format!("W/\"{:016x}\"", hash(&body.to_string()));
     let known = headers
         .get("if-none-match")
