@@ -737,10 +737,9 @@ async fn a_slow_or_failing_past_makes_chunks_smaller_and_a_good_one_lets_them_gr
     assert!(state.millis_each.unwrap() < 1_000, "{state:?}");
     // Each report has what a chunk took.
     let reports = world.reports().await;
-    let chunks = reports.iter().flat_map(|report| &report.state.chunks);
+    let mut chunks = reports.iter().flat_map(|report| &report.state.chunks);
     let first = chunks
-        .filter(|chunk| chunk.chunk == 0 && chunk.status == ChunkStatus::Completed)
-        .next_back()
+        .rfind(|chunk| chunk.chunk == 0 && chunk.status == ChunkStatus::Completed)
         .unwrap();
     let took = first
         .landed_at

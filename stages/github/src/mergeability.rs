@@ -35,6 +35,7 @@ impl Client {
         }
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: None,
             operation: OPERATION,
             pull_requests: ids.len() as u64,

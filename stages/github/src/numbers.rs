@@ -94,6 +94,7 @@ impl Client {
         let document = compose(repository, numbers);
         let purpose = Purpose {
             repository,
+            shared_by: &[],
             lane: None,
             operation: OPERATION,
             pull_requests: 0,

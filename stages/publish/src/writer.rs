@@ -32,7 +32,7 @@ type Answer<T> = oneshot::Sender<Result<T, DatabaseError>>;
 
 enum Command {
     Land(Batch, Answer<Landed>),
-    Reconcile(ReconcileSettings, Answer<Reconciled>),
+    Reconcile(Box<ReconcileSettings>, Answer<Reconciled>),
     Snapshot(PathBuf, Answer<()>),
     Swap(PathBuf, oneshot::Sender<Result<Swapped, SwapError>>),
 }
@@ -112,7 +112,7 @@ impl Writer {
     /// # Errors
     /// When a rule fails; nothing was changed then.
     pub async fn reconcile(&self, settings: ReconcileSettings) -> Result<Reconciled, WriterError> {
-        self.ask(|answer| Command::Reconcile(settings, answer))
+        self.ask(|answer| Command::Reconcile(Box::new(settings), answer))
             .await
     }
 

@@ -148,7 +148,7 @@ fn one_repository_the_open_ones_and_what_nobody_has_heard_of() {
     });
     let unknown =
         "SELECT number FROM inventory WHERE repository = 'octo-org/one' AND number IN (5, 6)";
-    assert_eq!(deployment.sql(unknown).unwrap(), [json!(0); 0]);
+    assert!(deployment.sql(unknown).unwrap().is_empty());
     let (told, code) = verify(
         &deployment,
         &["--sample", "13", "--repository", "octo-org/one"],

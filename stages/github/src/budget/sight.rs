@@ -57,7 +57,7 @@ impl Shared {
 }
 
 /// Those that are so, or all where none is.
-fn prefer<'a>(all: Vec<&'a Arc<Account>>, so: impl Fn(&Account) -> bool) -> Vec<&'a Arc<Account>> {
+fn prefer(all: Vec<&Arc<Account>>, so: impl Fn(&Account) -> bool) -> Vec<&Arc<Account>> {
     let those: Vec<&Arc<Account>> = all.iter().copied().filter(|account| so(account)).collect();
     if those.is_empty() { all } else { those }
 }

@@ -422,14 +422,17 @@ mod tests {
                 code: "github-forbidden".to_owned(),
                 reason: "no".to_owned(),
                 until: at("2026-01-01T00:01:00Z"),
+                failures: 0,
             }),
+            repository: "o/r".to_owned(),
             ..Explanation::default()
         };
         next(&mut told, &Pipeline::default(), at("2026-01-01T00:00:30Z"));
-        let expected = "nothing of its repository is fetched before 2026-01-01T00:01:00Z: github-forbidden, no";
+        let expected = "nothing of its repository is fetched before 2026-01-01T00:01:00Z: github-forbidden, no; \
+                        at once: prmirror backfill resume --repository o/r";
         assert_eq!(told.next, [expected]);
-        // What has landed may be right nevertheless.
-        assert_eq!(told.code(), EXIT_COMPLETE);
+        // Whether what has landed is right can only be told when the repository is read again.
+        assert_eq!(told.code(), EXIT_GAPS);
         assert!(print::text(&told).contains(expected));
     }
 
