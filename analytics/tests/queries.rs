@@ -77,7 +77,7 @@ fn every_query_answers_as_told() {
                 r#"["octo/mirror",2,"Change 2, revision 1",["build","lint"],"2026-03-01T11:59:50Z"]"#,
             ],
         ),
-        ("how_fresh", vec![r#"["poll",5,25.0,35.0,35.0]"#]),
+        ("how_fresh", vec![r#"["poll",5,25.0,25.0,25.0]"#]),
         (
             "label_spans",
             vec![r#"["revision-1",3,1.99]"#, r#"["revision-2",1,0.99]"#],

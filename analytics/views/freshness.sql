@@ -3,7 +3,7 @@
 -- being noticed: none of these is measured.
 CREATE OR REPLACE VIEW freshness AS
 WITH mirrors AS (
-    SELECT repository, min(landed_at) AS begun_at FROM version_log GROUP BY repository
+    SELECT repository, min(observed_at) AS begun_at FROM version_log GROUP BY repository
 )
 SELECT
     repository,

@@ -46,7 +46,7 @@ found AS (
         map_from_entries(list((rule, numbers) ORDER BY rule) FILTER (is_gap)) AS numbers_by_rule,
         map_from_entries(list((rule, found) ORDER BY rule) FILTER (NOT is_gap)) AS notes_by_rule
     FROM (
-        SELECT repository, rule, is_gap, count(*) AS found, min(number, 5) FILTER (number > 0) AS numbers
+        SELECT repository, rule, is_gap, count(*) AS found, coalesce(min(number, 5) FILTER (number > 0), []) AS numbers
         FROM open_findings
         GROUP BY repository, rule, is_gap
     )

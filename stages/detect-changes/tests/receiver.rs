@@ -388,7 +388,6 @@ async fn a_full_stream_refuses_and_discards_nothing() {
 
     // What is dealt with makes room.
     process.running.stop().await.unwrap();
-    world.settled().await;
     world.pipeline.webhooks.quiet = Duration::from_millis(50);
     let process = world.start().await;
     eventually("there is room", || async {

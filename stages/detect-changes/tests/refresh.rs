@@ -174,7 +174,7 @@ async fn over_http_the_queue_the_reason_and_a_whole_repository_can_be_asked_for(
         assert_eq!(status, 202, "{text}");
         serde_json::from_str::<RefreshAnswer>(&text).unwrap()
     };
-    let name = repository().to_string();
+    let name = repository();
     let some =
         json!({ "repository": name, "numbers": [3], "lane": "bulk", "reason": "it looks old" });
     assert_eq!(ask(some).await.lane, Lane::Bulk);

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use github_sim::{Config, Effect, Fault, Sim, Webhook};
 use prmirror_e2e::{Deployment, eventually};
+use prmirror_kit::Bus;
+use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::{Value, json};
 
 const SECRET: &str = "a secret of this story";
@@ -57,6 +59,9 @@ fn a_change_during_the_fetch_costs_one_more_fetch_and_lands() {
         ..Webhook::default()
     })
     .unwrap();
+    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bus = runtime.block_on(Bus::connect(url.trim(), "story")).unwrap();
     let fetches = || sim.stats().detail_requests.get(&2).copied().unwrap_or(0);
     let before = fetches();
 
@@ -73,12 +78,8 @@ fn a_change_during_the_fetch_costs_one_more_fetch_and_lands() {
     // What the deliveries lead to waits behind what is in hand.
     eventually("it is asked for again", LIMIT, || {
         assert!(up.is_running(), "{}", deployment.words(&up));
-        let data = deployment.data().display().to_string();
-        let status = deployment.run(&["status", "--data", &data, "--json"]);
-        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
-        let waits = |durable: &str| status["pending"][durable].as_u64();
-        let read = waits("detect-changes-webhooks") == Some(0);
-        (sim.deliveries_under_way() == 0 && read).then_some(())
+        let waiting = runtime.block_on(bus.unsettled(STREAM_WEBHOOKS, "detect-changes-webhooks"));
+        (sim.deliveries_under_way() == 0 && waiting.unwrap() == Some(0)).then_some(())
     });
     assert_eq!(fetches() - before, 1, "one fetch is under way");
     sim.faults().clear();

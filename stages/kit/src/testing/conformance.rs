@@ -473,6 +473,10 @@ impl<S: Stage> Stage for Deadly<S> {
         }
         self.stage.handle(batch).await
     }
+
+    async fn settled(&self, sequences: &[u64]) {
+        self.stage.settled(sequences).await;
+    }
 }
 
 /// A message that ends the process each time is set aside in the end, also on an input that never gives

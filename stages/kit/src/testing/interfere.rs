@@ -49,4 +49,8 @@ where
             .filter_map(|outcome| outcome.or_else(|| outcomes.pop_front()))
             .collect()
     }
+
+    async fn settled(&self, sequences: &[u64]) {
+        self.stage.settled(sequences).await;
+    }
 }
