@@ -130,7 +130,7 @@ fn what_was_killed_is_known_by_its_workflow_or_by_its_silence() {
         [
             r#"["again","drain","bulk","running",null,false]"#,
             r#"["killed","drain","bulk","cancelled","the workflow's conclusion: cancelled",true]"#,
-            r#"["lost","drain","bulk","lost","it has not been heard of",false]"#,
+            r#"["lost","drain","bulk","lost","it has not been heard of",true]"#,
             r#"["said so","drain","bulk","incomplete",null,true]"#,
             r#"["silent","drain","bulk","completed","its workflow ended before it said so",true]"#,
             r#"["stage","stage","realtime","running",null,false]"#,

@@ -25,7 +25,12 @@ processes AS (
             ELSE own.reason
         END AS reason,
         own.started_at,
-        CASE WHEN own.status = 'running' THEN runs.finished_at ELSE own.finished_at END AS finished_at,
+        CASE
+            WHEN own.status <> 'running' THEN own.finished_at
+            WHEN runs.job IS NOT NULL THEN runs.finished_at
+            -- When it was last heard of.
+            WHEN own.reported_at < now() - INTERVAL 5 MINUTE THEN own.reported_at
+        END AS finished_at,
         own.done,
         own.remaining,
         own.workflow_repository,
@@ -63,7 +68,7 @@ walks AS (
         CASE WHEN status IN ('completed', 'failed', 'replaced') THEN coalesce(completed_at, reported_at) END
             AS finished_at,
         done,
-        greatest(total - done, 0) AS remaining,
+        CASE WHEN total IS NOT NULL THEN greatest(total - done, 0) END AS remaining,
         NULL::VARCHAR AS workflow_repository,
         NULL::BIGINT AS workflow_run,
         NULL::BIGINT AS workflow_attempt,

@@ -87,6 +87,13 @@ impl Detector {
                 Step::Begin => {
                     self.change(|state| chunks::begin_run(state, now)).await?;
                 }
+                // Nothing of it is fetched, so nothing makes room: others have its place meanwhile.
+                Step::HandOn | Step::List
+                    if self.parking.remaining(&self.repository).await.is_some() =>
+                {
+                    place = None;
+                    self.rest(None, now).await?;
+                }
                 step @ (Step::HandOn | Step::List) => {
                     let place = place.get_or_insert_with(|| self.turns.join(self.priority));
                     if !place.is_next() {

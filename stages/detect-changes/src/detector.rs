@@ -20,7 +20,6 @@ use tokio::time::Instant;
 
 use crate::listed::Listed;
 use crate::mirror::KeptPace;
-use crate::numbers::share_of;
 use crate::open::Open;
 use crate::pace::Looks;
 use crate::pages::Pages;
@@ -181,7 +180,7 @@ impl Detector {
             spacing: Spacing::new(pipeline.routing.min_interval),
             config: pipeline.detect.clone(),
             page_size: pipeline.github.page_size.clamp(1, 100),
-            numbers_an_hour: share_of(pipeline.detect.numbers, pipeline.repositories.len()),
+            numbers_an_hour: pipeline.detect.numbers,
             floor: pipeline.github.floor,
             repository: repository.name.clone(),
             priority: repository.priority,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_github::{MERGEABILITY_AT_ONCE, UNKNOWN};
+use prmirror_github::{Class, MERGEABILITY_AT_ONCE, UNKNOWN};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use tokio::time::Instant;
 
@@ -102,7 +102,18 @@ impl Detector {
                 return Ok(());
             }
             let ids: Vec<String> = due.iter().map(|(_, id)| id.clone()).collect();
-            let seen = self.client.mergeability(&self.repository, &ids).await?;
+            let seen = match self.client.mergeability(&self.repository, &ids).await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    // Something in it: the others have their turn.
+                    if error.class() == Class::Split {
+                        for (number, _) in &due {
+                            unknown.asked(*number, longest, Instant::now());
+                        }
+                    }
+                    return Err(error.into());
+                }
+            };
             let known: Vec<(u64, String, String)> = due
                 .iter()
                 .zip(seen.found)

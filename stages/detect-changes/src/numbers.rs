@@ -13,7 +13,6 @@ use prmirror_kit::{KvError, Outgoing};
 use prmirror_proto::messages::{
     ChangeRequest, InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained, Source,
 };
-use prmirror_proto::subjects::repository_key;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -30,7 +29,10 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Fewer numbers are not asked for at once.
 const FEWEST: usize = 10;
 
-/// Documents that were sent, in the bucket of probes.
+/// The hour's documents of all repositories together, in the bucket of probes.
+const ALLOWANCE: &str = "numbers";
+
+/// Documents that were sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Spent {
     /// When the first of them was.
@@ -57,12 +59,6 @@ impl Spent {
             ..self
         })
     }
-}
-
-/// What each of so many repositories may have of `all`: something, unless it is nothing.
-pub(crate) fn share_of(all: u32, repositories: usize) -> u32 {
-    let repositories = u32::try_from(repositories).unwrap_or(u32::MAX).max(1);
-    all.div_ceil(repositories)
 }
 
 impl Detector {
@@ -142,9 +138,8 @@ impl Detector {
 
     /// Takes a document of the hour's allowance, when there is one.
     async fn spend(&self) -> Result<(), WalkError> {
-        let key = format!("{}.numbers", repository_key(&self.repository));
         loop {
-            let stored = self.state.get::<Spent>(&key).await?;
+            let stored = self.state.get::<Spent>(ALLOWANCE).await?;
             let now = Timestamp::now();
             let (spent, revision) = match stored {
                 Some(entry) => (entry.value, entry.revision),
@@ -157,7 +152,7 @@ impl Detector {
                 }
             };
             match spent.and_one(now, self.numbers_an_hour) {
-                Ok(spent) => match self.state.update(&key, &spent, revision).await {
+                Ok(spent) => match self.state.update(ALLOWANCE, &spent, revision).await {
                     Ok(_) => return Ok(()),
                     // Another process took one at the same time.
                     Err(KvError::Conflict { .. }) => {}
@@ -273,15 +268,6 @@ impl Detector {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_repository_has_its_share() {
-        assert_eq!(share_of(0, 3), 0);
-        assert_eq!(share_of(50, 0), 50);
-        assert_eq!(share_of(50, 1), 50);
-        assert_eq!(share_of(50, 3), 17);
-        assert_eq!(share_of(50, 500), 1);
-    }
 
     #[test]
     fn the_allowance_of_an_hour_is_not_passed() {

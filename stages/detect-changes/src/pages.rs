@@ -91,7 +91,10 @@ impl Detector {
             match page.await {
                 Ok(page) => {
                     self.pages.answered();
-                    self.fetch_again().await?;
+                    // The page is here whatever becomes of what waits: that is tried again by itself.
+                    if let Err(error) = self.fetch_again().await {
+                        tracing::warn!(repository = %self.repository, %error, "what waits was not handed out again");
+                    }
                     self.learnt.page(&self.repository, &page).await;
                     return Ok(page);
                 }
@@ -126,7 +129,9 @@ impl Detector {
     /// The repository is fetched, if nothing of it was: GitHub answers about it, or a person wants it. What
     /// waits because of that is handed out at once.
     pub(crate) async fn fetch_again(&self) -> Result<(), WalkError> {
-        if self.parking.unpark(&self.repository).await {
+        // When its time has come what waits is in hand already.
+        let is_early = self.parking.remaining(&self.repository).await.is_some();
+        if self.parking.unpark(&self.repository).await && is_early {
             let queue = mirror::queue_of(&self.repository);
             let waiting = self.bus.hand_out_again(STREAM_CHANGES, &queue).await?;
             tracing::info!(repository = %self.repository, waiting, "what waits is handed out again");

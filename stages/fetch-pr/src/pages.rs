@@ -77,7 +77,7 @@ impl Work {
 /// The keys of a pull request's answers, in their order.
 fn key(request: &ChangeRequest, place: u32) -> String {
     let pull_request = pull_request_key(&request.repository, request.number);
-    format!("{pull_request}.{place}")
+    format!("{pull_request}.{}.{place}", request.lane)
 }
 
 impl Pages {
@@ -134,7 +134,14 @@ impl Pages {
             loop {
                 let step = kv.get::<Step>(&key(request, work.steps)).await?;
                 match step {
-                    Some(step) if step.value.request == identity => work.take_in(step.value),
+                    // One that answers no open question is left over from an earlier reading.
+                    Some(step)
+                        if step.value.request == identity
+                            && (work.steps == 0
+                                || work.open.contains_key(&step.value.question)) =>
+                    {
+                        work.take_in(step.value);
+                    }
                     Some(_) | None => return Ok(Some(work)),
                 }
             }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -33,8 +34,17 @@ impl Unsettled {
         self.fewer.notify_waiters();
     }
 
+    /// As [`Self::wait`], but what cannot be passed on for so long holds up nothing else: then a process
+    /// that dies has more than one document asked for again.
+    pub(crate) async fn wait_at_most(&self, patience: Duration) {
+        let late = self.ended().clone();
+        if tokio::time::timeout(patience, self.wait()).await.is_err() {
+            self.remove(&late.into_iter().collect::<Vec<_>>());
+        }
+    }
+
     /// Waits until the broker knows of everything that has ended by now.
-    pub(crate) async fn wait(&self) {
+    async fn wait(&self) {
         let mut left = self.ended().clone();
         loop {
             let fewer = self.fewer.notified();
@@ -52,6 +62,14 @@ impl Unsettled {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_passed_on_holds_up_nothing_for_ever() {
+        let unsettled = Unsettled::default();
+        unsettled.add(1);
+        unsettled.wait_at_most(Duration::from_millis(10)).await;
+        unsettled.wait().await;
+    }
 
     #[tokio::test]
     async fn what_ends_later_is_not_waited_for() {

@@ -46,6 +46,9 @@ const FILL: Duration = Duration::from_secs(2);
 /// than the attempts for one pull request.
 const OUTAGE: u32 = 12;
 
+/// How long the broker may take for what a document brought before the next is sent in any case.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Further pages of a pull request that may be asked for again before all of it is.
 const PAGE_RETRIES: u32 = 20;
 
@@ -183,7 +186,7 @@ impl Shared {
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
             if self.in_step {
-                self.unsettled.wait().await;
+                self.unsettled.wait_at_most(PATIENCE).await;
             }
         }
     }
@@ -454,7 +457,14 @@ impl Shared {
             self.board().is_answered(document);
             self.parking.unpark(&document.repository).await;
         }
-        answer.is_ok()
+        match &answer {
+            Ok(()) => true,
+            // A limit, or a token that is refused, is no outage: the next document meets it and waits.
+            Err(error) => {
+                matches!(error.class(), Class::Wait(_))
+                    || matches!(error, Error::Unauthorized { .. })
+            }
+        }
     }
 
     async fn easy(&self, document: &Document) -> Result<(), Error> {

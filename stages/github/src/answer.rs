@@ -274,7 +274,8 @@ pub(crate) fn date(headers: &HeaderMap) -> Timestamp {
 /// harm.
 fn pause(headers: &HeaderMap) -> Option<Duration> {
     if let Some(seconds) = header::<u64>(headers, "retry-after") {
-        return Some(Duration::from_secs(seconds));
+        // More than a day is no answer to believe.
+        return Some(Duration::from_secs(seconds.min(86_400)));
     }
     if header::<u64>(headers, "x-ratelimit-remaining") != Some(0) {
         return None;

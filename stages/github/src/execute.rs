@@ -44,7 +44,7 @@ impl Client {
                 if about.tried.len() < self.tokens() {
                     continue;
                 }
-            } else {
+            } else if result.is_ok() {
                 for account in &about.tried {
                     account.is_not_shown(purpose.repository);
                 }

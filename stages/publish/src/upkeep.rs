@@ -61,11 +61,14 @@ pub async fn reconcile_once(
     pipeline: &Pipeline,
     thorough: bool,
 ) -> anyhow::Result<Reconciled> {
+    // What is no longer mirrored nobody asks about.
+    let mut parked = parked(bus).await?;
+    parked.retain(|(name, _)| pipeline.repositories.iter().any(|one| one.name == *name));
     let settings = ReconcileSettings {
         under_way: under_way(bus).await?.into_iter().collect(),
         thorough,
         stubborn: stubborn(bus, pipeline.fetch.max_attempts).await?,
-        parked: parked(bus).await?,
+        parked,
         ..settings(pipeline)
     };
     let reconciled = writer.reconcile(settings).await?;

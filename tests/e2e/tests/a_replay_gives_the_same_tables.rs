@@ -20,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LANDING: [&str; 2] = ["landed_at", "first_landed_at"];
 
 /// Tables that no message tells: what the mirror found, and where it stands.
-const OWN: [&str; 5] = [
+const OWN: [&str; 6] = [
+    "job_reports",
     "findings",
     "finding_history",
     "quality",
@@ -193,16 +194,18 @@ fn twice_the_same_and_those_that_were_there() {
     }
     assert_eq!(digests(&first), digests(&second));
     assert!(digests(&first).len() >= 20, "{:?}", digests(&first));
-    assert_eq!(
-        differing(
-            &file("first.duckdb"),
-            &file("second.duckdb"),
-            &["applied_at"],
-            &[]
-        ),
-        [""; 0],
-        "the times of landing are the same as well"
+    // Meanwhile publish ran, which is a job: that stream has grown.
+    let differ = differing(
+        &file("first.duckdb"),
+        &file("second.duckdb"),
+        &["applied_at"],
+        &[],
     );
+    let others: Vec<&String> = differ
+        .iter()
+        .filter(|row| !row.starts_with("job_reports ") && !row.contains("\"stream\":\"PR_JOBS\""))
+        .collect();
+    assert_eq!(others, [""; 0], "the times of landing are the same as well");
     let compared = &first["answers"]["compared"];
     assert!(compared["changed"].as_u64().unwrap() > 30, "{compared}");
     assert_eq!(

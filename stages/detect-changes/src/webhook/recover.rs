@@ -107,14 +107,17 @@ impl Recovery {
             Ok(reached) => reached,
             Err(error) => {
                 // GitHub may not know the cursor any more.
-                self.walk = Some(walk).filter(|_| !matches!(error, Error::Query(_)));
+                let is_refused =
+                    matches!(error, Error::Query(_)) || matches!(error.class(), Class::Operator);
+                self.walk = Some(walk).filter(|_| !is_refused);
                 return Err(error.into());
             }
         };
         let plan = walk.plan(until, now);
         for attempt in &plan.again {
             if let Err(error) = self.send_again(attempt, now).await {
-                self.walk = Some(walk);
+                // The last page would be counted again.
+                self.walk = Some(walk).filter(|_| !reached);
                 return Err(error);
             }
             walk.sent(&attempt.guid);
@@ -168,7 +171,11 @@ impl Recovery {
         match self.hook.send_again(attempt).await {
             Ok(()) => self.metrics.add(Metric::WebhooksRecovered, &[], 1),
             // This one GitHub will not, or cannot now; the others it may.
-            Err(error) if matches!(error, Error::Query(_)) || error.class() == Class::Split => {
+            // Whoever is refused here was just answered: it is about this delivery.
+            Err(error)
+                if matches!(error, Error::Query(_))
+                    || matches!(error.class(), Class::Split | Class::Operator) =>
+            {
                 tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
             }
             Err(error) => return Err(error.into()),

@@ -6,6 +6,8 @@ use prmirror_proto::RepositoryName;
 
 use super::chance::Urn;
 use super::landed::Tables;
+use super::read::ReadError;
+use super::tally::Outcome;
 use super::{Run, RunError, ended};
 
 /// Numbers of which GitHub is asked at once what they are: a point, however many they are.
@@ -67,12 +69,30 @@ impl Run {
         repositories: &[RepositoryName],
         sample: Option<u64>,
     ) -> Result<Vec<(RepositoryName, u64)>, RunError> {
-        let mut ranges = Vec::new();
+        let (mut ranges, mut unread) = (Vec::new(), None);
         for repository in repositories {
             let (known, count) = Tables::new(&self.bus).newest(repository).await?;
-            let (newest, total) = self.reader.newest(repository).await.map_err(ended)?;
+            let (newest, total) = match self.reader.newest(repository).await {
+                Ok(told) => told,
+                // One that is not shown keeps the others from nothing.
+                Err(
+                    error @ (ReadError::Unreadable(_) | ReadError::Moving | ReadError::Ended(_)),
+                ) if repositories.len() > 1 => {
+                    self.tally.add(Outcome::Unreadable {
+                        repository: repository.clone(),
+                        number: 0,
+                        reason: error.to_string(),
+                    });
+                    unread = Some(error);
+                    continue;
+                }
+                Err(error) => return Err(ended(error)),
+            };
             ranges.push((repository.clone(), known.max(newest)));
             self.tally.population += count.max(total);
+        }
+        if let (true, Some(error)) = (ranges.is_empty(), unread) {
+            return Err(ended(error));
         }
         let most = usize::try_from(sample.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let mut urn = Urn::new(&self.tally.run, ranges);

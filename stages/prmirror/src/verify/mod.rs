@@ -280,37 +280,50 @@ impl Run {
             .partition(|again| again.due <= now);
         self.again = later;
         let due: Vec<Again> = due;
-        for before in due {
-            let looks = self.looks(&before.repository, &[before.number]).await?;
-            for Look {
-                mut verification,
-                moved,
-            } in looks
-            {
-                let known = &before.differences;
-                let same = |difference: &FieldDifference| known.contains(difference);
-                let differs = !verification.differences.is_empty();
-                let again = verification.differences.iter().any(same);
-                let looks = before.looks + 1;
-                let patient = is_behind(&verification.differences) && looks < LOOKS;
-                if !differs || (again && !moved && !patient) {
-                    verification.differences.retain(same);
-                    self.report(verification).await?;
-                } else if looks >= LOOKS {
-                    self.tally.add(Outcome::Unsettled {
-                        repository: before.repository.clone(),
-                        number: before.number,
-                    });
-                } else {
-                    self.again.push(Again {
-                        due: Instant::now() + self.grace * looks,
-                        repository: before.repository.clone(),
-                        number: before.number,
-                        looks,
-                        differences: verification.differences,
-                    });
+        let together = due
+            .chunk_by(|one, next| one.repository == next.repository)
+            .flat_map(|of_one| of_one.chunks(BATCH));
+        for batch in together {
+            let repository = &batch[0].repository;
+            let numbers: Vec<u64> = batch.iter().map(|before| before.number).collect();
+            for look in self.looks(repository, &numbers).await? {
+                let seen = look.verification.number;
+                if let Some(before) = batch.iter().find(|before| before.number == seen) {
+                    self.compare_with(before, look).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// What counts is what differs in the same way each time.
+    async fn compare_with(&mut self, before: &Again, look: Look) -> Result<(), RunError> {
+        let Look {
+            mut verification,
+            moved,
+        } = look;
+        let known = &before.differences;
+        let same = |difference: &FieldDifference| known.contains(difference);
+        let differs = !verification.differences.is_empty();
+        let again = verification.differences.iter().any(same);
+        let looks = before.looks + 1;
+        let patient = is_behind(&verification.differences) && looks < LOOKS;
+        if !differs || (again && !moved && !patient) {
+            verification.differences.retain(same);
+            self.report(verification).await?;
+        } else if looks >= LOOKS {
+            self.tally.add(Outcome::Unsettled {
+                repository: before.repository.clone(),
+                number: before.number,
+            });
+        } else {
+            self.again.push(Again {
+                due: Instant::now() + self.grace * looks,
+                repository: before.repository.clone(),
+                number: before.number,
+                looks,
+                differences: verification.differences,
+            });
         }
         Ok(())
     }
