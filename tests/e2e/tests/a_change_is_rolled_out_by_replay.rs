@@ -23,6 +23,11 @@ const NAME: &str = "octo-repo";
 const BEFORE: &str = "
     ALTER TABLE events DROP COLUMN told_by;
     DROP TABLE explained_numbers;
+    DROP TABLE job_reports;
+    ALTER TABLE backfill_chunks DROP COLUMN begun_at;
+    ALTER TABLE backfill_chunks DROP COLUMN landed_at;
+    ALTER TABLE backfills DROP COLUMN millis_each;
+    ALTER TABLE api_cost DROP COLUMN shared_by;
     DELETE FROM schema_version WHERE version > 5;
     UPDATE schema_version SET applied_at = applied_at - INTERVAL 1 DAY;
     UPDATE pull_request_contents SET title = 'As it was landed before', rows_digest = NULL
