@@ -343,6 +343,29 @@ impl Detector {
         Ok(())
     }
 
+    /// Records what was asked for by ids, as a page by itself.
+    pub(crate) async fn record_some(
+        &self,
+        entries: Vec<KeyData>,
+        total_count: u64,
+        observed_at: Timestamp,
+    ) -> Result<(), WalkError> {
+        let scan = Scan::begin(Source::Sweep, InventoryScope::Recent);
+        let page = InventoryPage {
+            repository: self.repository.clone(),
+            source: scan.source,
+            scope: scan.scope,
+            scan: scan.id,
+            scan_started_at: scan.started_at,
+            page: 0,
+            last: true,
+            total_count,
+            observed_at,
+            entries,
+        };
+        self.record(&page).await
+    }
+
     /// Whether a backfill walks over the repository.
     pub(crate) async fn is_under_backfill(&self) -> Result<bool, WalkError> {
         let state = self.backfill_state().await?;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prmirror_github::{Class, KEY_DATA_PAGE, LookAt};
 use prmirror_proto::KeyData;
-use prmirror_proto::messages::{ChangeRequest, InventoryPage, InventoryScope, Lane, Source};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use tokio::time::Instant;
 
-use crate::detector::{Detector, Scan, Together, WalkError};
+use crate::detector::{Detector, Together, WalkError};
 use crate::mirror;
 use crate::open::is_pending;
 use crate::pace::LEAST;
@@ -117,20 +117,8 @@ impl Detector {
         }
         self.request(requests).await?;
         self.are_gone(&gone, seen.observed_at).await?;
-        let scan = Scan::begin(Source::Sweep, InventoryScope::Recent);
-        let page = InventoryPage {
-            repository: self.repository.clone(),
-            source: scan.source,
-            scope: scan.scope,
-            scan: scan.id,
-            scan_started_at: scan.started_at,
-            page: 0,
-            last: true,
-            total_count,
-            observed_at: seen.observed_at,
-            entries,
-        };
-        self.record(&page).await?;
+        self.record_some(entries, total_count, seen.observed_at)
+            .await?;
         let pace = self.looks.pace(&self.config, self.priority);
         self.open.confirmed(&same, &pace, Instant::now());
         Ok(())

@@ -10,14 +10,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prmirror_github::{Class, KEY_DATA_PAGE, NUMBERS_AT_ONCE, Numbered};
 use prmirror_kit::{KvError, Outgoing};
-use prmirror_proto::messages::{
-    ChangeRequest, InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained, Source,
-};
+use prmirror_proto::messages::{ChangeRequest, Lane, NumberRange, NumbersExplained, Source};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::chunks;
-use crate::detector::{Detector, Scan, Together, WalkError};
+use crate::detector::{Detector, Together, WalkError};
 use crate::mirror;
 
 /// The time that an allowance is for.
@@ -237,20 +235,9 @@ impl Detector {
             "pull requests that no list shows"
         );
         self.request(requests).await?;
-        let scan = Scan::begin(Source::Sweep, InventoryScope::Recent);
-        let page = InventoryPage {
-            repository: self.repository.clone(),
-            source: scan.source,
-            scope: scan.scope,
-            scan: scan.id,
-            scan_started_at: scan.started_at,
-            page: 0,
-            last: true,
-            total_count: self.total().await?,
-            observed_at: seen.observed_at,
-            entries,
-        };
-        self.record(&page).await
+        let total_count = self.total().await?;
+        self.record_some(entries, total_count, seen.observed_at)
+            .await
     }
 
     /// How many pull requests there are, as soon as a list has told.

@@ -321,9 +321,8 @@ impl Board {
         }
     }
 
-    /// Repositories in the order in which they are to be served, with the lane that is next and what it
-    /// has had.
-    fn order(&self) -> Vec<(u64, Lane, RepositoryName)> {
+    /// Repositories in the order in which they are to be served, with what the lane has had that is next.
+    fn order(&self) -> Vec<(u64, RepositoryName)> {
         let rotated: Vec<&RepositoryName> = match &self.served {
             None => self.queues.keys().collect(),
             Some(last) => {
@@ -336,10 +335,10 @@ impl Board {
             let queue = self.queues.get(name)?;
             let lane = queue.lane();
             let had = queue.had.get(&lane).copied().unwrap_or(0).max(self.had);
-            Some((had, lane, name.clone()))
+            Some((had, name.clone()))
         };
         let mut order: Vec<_> = rotated.into_iter().filter_map(place).collect();
-        order.sort_by_key(|(had, _, _)| *had);
+        order.sort_by_key(|(had, _)| *had);
         order
     }
 
@@ -498,7 +497,7 @@ impl Board {
     /// The next document, of the repository that has had least for its weight.
     pub(crate) fn next(&mut self, bounds: Bounds, now: Instant) -> Next {
         let mut soonest: Option<Instant> = None;
-        for (had, lane, repository) in self.order() {
+        for (had, repository) in self.order() {
             let Some(queue) = self.queues.get_mut(&repository) else {
                 continue;
             };
@@ -517,10 +516,13 @@ impl Board {
                 };
                 match found {
                     Next::Document(document) => {
+                        // Parts of what failed may be of the other lane than what waits.
+                        let lane = document.lane;
                         let price = self.price(&repository, lane);
                         if let Some(queue) = self.queues.get_mut(&repository) {
                             queue.turn = kind.next();
-                            queue.had.insert(lane, had.saturating_add(price));
+                            let own = queue.had.get(&lane).copied().unwrap_or(0).max(had);
+                            queue.had.insert(lane, own.saturating_add(price));
                         }
                         self.had = had;
                         self.served = Some(repository);

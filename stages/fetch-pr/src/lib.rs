@@ -146,9 +146,10 @@ impl FetchPr {
             };
         }
         let hand = Hand {
+            // What is handed out again has an id of its own, and counts its deliveries anew.
+            came_before: delivery.delivered > 1 || cause.contains('~'),
             cause,
             sequence: delivery.stream_sequence,
-            came_before: delivery.delivered > 1,
             more: delivery.pending > 0 || self.coming.more(&request).await,
         };
         let ended = self.shared.fetch(request.clone(), &hand, known.as_ref());

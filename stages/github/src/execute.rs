@@ -45,6 +45,7 @@ impl Client {
                     continue;
                 }
             } else if result.is_ok() {
+                account.is_shown(purpose.repository);
                 for account in &about.tried {
                     account.is_not_shown(purpose.repository);
                 }

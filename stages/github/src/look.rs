@@ -12,6 +12,7 @@ use prmirror_proto::RepositoryName;
 use prmirror_proto::key_data::{ChecksKey, ContextKey, KeyData, Totals, contexts_digest};
 use prmirror_proto::pull_request::counts_text;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -243,7 +244,7 @@ fn compose(asked: &[LookAt]) -> (String, Vec<(usize, usize)>) {
 }
 
 /// Whether each error only says that something is not there.
-pub(crate) fn only_absent(answer: &Answer) -> bool {
+fn only_absent(answer: &Answer) -> bool {
     let absent = |kind: &Option<String>| kind.as_deref() == Some("NOT_FOUND");
     answer.errors.iter().all(|error| absent(&error.error_type))
 }
@@ -304,15 +305,32 @@ impl Client {
         repository: &RepositoryName,
         ids: &[String],
     ) -> Result<Seen<KeyData>, Error> {
+        self.by_ids(repository, KEY_DATA, ids, |node: &key::KeyData| {
+            convert::key_data_of(node)
+        })
+        .await
+    }
+
+    /// What an operation that takes `$ids` tells of these pull requests, in their order.
+    ///
+    /// # Errors
+    /// As they come.
+    pub(crate) async fn by_ids<N: DeserializeOwned, T>(
+        &self,
+        repository: &RepositoryName,
+        operation: &'static str,
+        ids: &[String],
+        read: impl Fn(&N) -> Result<T, Error>,
+    ) -> Result<Seen<T>, Error> {
         #[derive(Deserialize)]
-        struct Data {
-            nodes: Vec<Option<key::KeyData>>,
+        struct Data<N> {
+            nodes: Vec<Option<N>>,
         }
         let purpose = Purpose {
             repository,
             shared_by: &[],
             lane: None,
-            operation: KEY_DATA,
+            operation,
             pull_requests: ids.len() as u64,
             document: None,
         };
@@ -320,16 +338,15 @@ impl Client {
         if !only_absent(&answer) {
             return Err(Error::Graphql(answer.errors));
         }
-        let data: Data = serde_json::from_str(answer.data.get())
+        let data: Data<N> = serde_json::from_str(answer.data.get())
             .map_err(|error| Error::Shape(error.to_string()))?;
         if data.nodes.len() != ids.len() {
             return Err(Error::Shape("fewer nodes than were asked for".into()));
         }
-        let found = data.nodes.iter().map(|node| {
-            let node = node.as_ref();
-            node.map(convert::key_data_of).transpose()
-        });
-        let found = found.collect::<Result<Vec<_>, _>>()?;
+        let found = data.nodes.iter();
+        let found = found
+            .map(|node| node.as_ref().map(&read).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
         absent_are_told(&found, &answer)?;
         Ok(Seen {
             observed_at: answer.sent_at,
@@ -339,7 +356,7 @@ impl Client {
 }
 
 /// A null that no error explains says nothing, least of all that something is gone.
-pub(crate) fn absent_are_told<T>(found: &[Option<T>], answer: &Answer) -> Result<(), Error> {
+fn absent_are_told<T>(found: &[Option<T>], answer: &Answer) -> Result<(), Error> {
     let absent = found.iter().filter(|one| one.is_none()).count();
     if absent > answer.errors.len() {
         return Err(Error::Shape("a null among the pull requests".into()));

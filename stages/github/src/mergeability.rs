@@ -3,11 +3,10 @@
 
 use prmirror_proto::RepositoryName;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::client::{Client, Purpose};
+use crate::client::Client;
 use crate::error::Error;
-use crate::look::{Seen, absent_are_told, only_absent};
+use crate::look::Seen;
 
 /// Name of the operation.
 const OPERATION: &str = "MergeabilityById";
@@ -30,39 +29,10 @@ impl Client {
         ids: &[String],
     ) -> Result<Seen<String>, Error> {
         #[derive(Deserialize)]
-        struct Data {
-            nodes: Vec<Value>,
+        struct Node {
+            mergeable: String,
         }
-        let purpose = Purpose {
-            repository,
-            shared_by: &[],
-            lane: None,
-            operation: OPERATION,
-            pull_requests: ids.len() as u64,
-            document: None,
-        };
-        let answer = self.execute(&purpose, &json!({ "ids": ids })).await?;
-        if !only_absent(&answer) {
-            return Err(Error::Graphql(answer.errors));
-        }
-        let data: Data = serde_json::from_str(answer.data.get())
-            .map_err(|error| Error::Shape(error.to_string()))?;
-        if data.nodes.len() != ids.len() {
-            return Err(Error::Shape("fewer nodes than were asked for".into()));
-        }
-        let found = data.nodes.iter().map(|node| {
-            if node.is_null() {
-                return Ok(None);
-            }
-            let mergeable = node.get("mergeable").and_then(Value::as_str);
-            let mergeable = mergeable.ok_or_else(|| Error::Shape("no mergeable".into()))?;
-            Ok(Some(mergeable.to_owned()))
-        });
-        let found = found.collect::<Result<Vec<_>, Error>>()?;
-        absent_are_told(&found, &answer)?;
-        Ok(Seen {
-            observed_at: answer.sent_at,
-            found,
-        })
+        let told = |node: &Node| Ok(node.mergeable.clone());
+        self.by_ids(repository, OPERATION, ids, told).await
     }
 }

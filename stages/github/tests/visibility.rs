@@ -168,6 +168,30 @@ async fn the_only_token_that_is_shown_it_is_waited_for() {
     assert_eq!(list(&client, "a/one").await.unwrap(), 1);
 }
 
+/// A pull request is made, and one replica does not have it yet: the token goes on being used.
+#[tokio::test]
+async fn a_lag_of_what_is_shown_otherwise_makes_no_token_blind() {
+    let sim = start(world());
+    let client = tokens(&sim);
+    for _ in 0..4 {
+        list(&client, "a/one").await.unwrap();
+    }
+    let points = |token: &str| sim.points_left(token);
+    assert!(
+        points("first") < 5_000 && points("second") < 5_000,
+        "both serve it"
+    );
+    sim.show_only("first", &[]);
+    assert_eq!(list(&client, "a/one").await.unwrap(), 1);
+    assert_eq!(list(&client, "a/one").await.unwrap(), 1);
+    sim.show_only("first", &["a/one", "b/two"]);
+    let before = points("first");
+    for _ in 0..4 {
+        list(&client, "a/one").await.unwrap();
+    }
+    assert!(points("first") < before, "it is asked again at once");
+}
+
 #[tokio::test]
 async fn one_token_asks_once() {
     let sim = start(world());

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use github_sim::Sim;
+use prmirror_kit::Bus;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -118,6 +119,28 @@ impl Deployment {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Where the broker of the running deployment is.
+    ///
+    /// # Panics
+    /// When none was started.
+    #[must_use]
+    pub fn broker_url(&self) -> String {
+        let url = std::fs::read_to_string(self.data().join("run/nats.url")).unwrap();
+        url.trim().to_owned()
+    }
+
+    /// Does something with the broker of the running deployment.
+    ///
+    /// # Panics
+    /// When it cannot be reached.
+    pub fn with_bus<T>(&self, work: impl AsyncFnOnce(&Bus) -> T) -> T {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let bus = Bus::connect(&self.broker_url(), "story").await.unwrap();
+            work(&bus).await
+        })
     }
 
     /// Replaces `pipeline.toml`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use duckdb::Connection;
 use github_sim::{Config, Generate, Sim};
 use prmirror_e2e::{Deployment, Mirror, QUICK, Up, eventually, to_the_end};
-use prmirror_kit::{Bus, Outgoing};
+use prmirror_kit::Outgoing;
 use prmirror_proto::subjects::STREAM_FETCHED;
 use prmirror_proto::{FetchOutcome, Fetched};
 use serde_json::Value;
@@ -47,19 +47,10 @@ fn replay(deployment: &Deployment, more: &[&str]) -> (String, String, Option<i32
     )
 }
 
-fn with_bus<T>(deployment: &Deployment, work: impl AsyncFnOnce(&Bus) -> T) -> T {
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let bus = Bus::connect(url.trim(), "story").await.unwrap();
-        work(&bus).await
-    })
-}
-
 /// Publishes an answer about a pull request that is OPEN and closed at once, as GitHub's stream would have
 /// kept it from a time in which nobody minded.
 fn contradictory(deployment: &Deployment, number: u64) {
-    with_bus(deployment, async |bus| {
+    deployment.with_bus(async |bus| {
         let subject = format!("pr.fetched.{OWNER}.{NAME}.{number}");
         let known = bus
             .all_on(STREAM_FETCHED, vec![subject], false)
@@ -191,7 +182,7 @@ fn nothing_is_downloaded_again() {
     );
 
     // One that is not whole does not take the place of the live one by itself.
-    with_bus(&deployment, async |bus| {
+    deployment.with_bus(async |bus| {
         let headers = [("Pr-Kind", "fetched"), ("Pr-Version", "1")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let body = Bytes::from_static(b"garbage");

@@ -170,8 +170,8 @@ fn a_port_in_use() {
     let deployment = Deployment::of(&world, QUICK);
     let mut up = deployment.up(&[]);
     mirror(&world, &deployment).settle(&mut up, LIMIT);
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
-    let arguments = ["--nats", url.trim(), "--metrics-listen", &address];
+    let url = deployment.broker_url();
+    let arguments = ["--nats", &url, "--metrics-listen", &address];
     let output = to_the_end(&mut deployment.program("validate", &arguments), LIMIT);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -1,6 +1,7 @@
 //! A thousand corruptions are put into the tables of a mirror that stands still, half of them where nothing
 //! that GitHub lists would show it: each is found by a rule that names it, and is made good from GitHub
-//! with one repair; and before that, nothing is found.
+//! with one repair; and before that, nothing is found. Verification, which reads GitHub by itself, finds what GitHub
+//! can tell of them, too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use duckdb::Connection;
 use github_sim::{Config, Generate, Sim};
-use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, to_the_end};
+use serde_json::Value;
 
 /// SQL in which `?` stands for a number, which does nothing to a pull request that has no such rows; and the
 /// rules of which one has to speak.
@@ -155,6 +157,17 @@ const HIDDEN: &[Mutation] = &[
     ),
 ];
 
+/// What GitHub cannot tell, for it is the mirror's own: how often a row of the history or of the
+/// observations is there, and under which version.
+const OWN: &[&str] = &[
+    "INSERT INTO pull_request_observations",
+    "INSERT INTO version_log",
+    "UPDATE pull_request_observations SET version",
+];
+
+/// Pull requests that are verified, by chance.
+const VERIFIED: &str = "500";
+
 const MUTATIONS: usize = 1_000;
 const PULL_REQUESTS: usize = 1_100;
 
@@ -190,6 +203,29 @@ fn corrupt(database: &std::path::Path) -> BTreeMap<u64, &'static Mutation> {
     }
     connection.execute_batch("COMMIT").unwrap();
     victims
+}
+
+/// What a verification that nobody helps finds wrong: numbers of pull requests, and how many it compared.
+fn verified_wrong(deployment: &Deployment, limit: Duration) -> (BTreeSet<u64>, u64) {
+    let data = deployment.data().display().to_string();
+    let arguments = ["verify", "--data", &data, "--sample", VERIFIED, "--json"];
+    let output = to_the_end(&mut deployment.program("prmirror", &arguments), limit);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    println!(
+        "verified {} of {}: truth rate {:.4}, interval {}",
+        told["verified"],
+        told["population"],
+        told["truth_rate"].as_f64().unwrap(),
+        told["interval"]
+    );
+    let notes = told["notes"].as_array().unwrap().iter();
+    let wrong = notes.map(|note| {
+        assert_eq!(note["outcome"], "verified", "{note:#}");
+        note["number"].as_u64().unwrap()
+    });
+    (wrong.collect(), told["verified"].as_u64().unwrap())
 }
 
 fn pairs(connection: &Connection, sql: &str) -> Vec<(u64, String, u64)> {
@@ -235,6 +271,47 @@ fn a_thousand_of_them() {
     let victims = corrupt(&deployment.database());
     assert_eq!(victims.len(), MUTATIONS);
     assert!(!mirror.compare().is_equal());
+
+    let hidden = victims
+        .values()
+        .filter(|way| HIDDEN.iter().any(|hidden| hidden.0 == way.0));
+    assert_eq!(hidden.count(), MUTATIONS / 2);
+
+    // Verification, while nothing is repaired.
+    let idle = QUICK
+        .replace("[fetch]", "[fetch]\nlanes = [\"bulk\"]")
+        .replace("every = \"300ms\"", "every = \"30s\"");
+    let repository = "repositories = [\"octo-org/octo-repo\"]";
+    deployment.configure(&format!("{repository}\n{idle}"));
+    let mut up = deployment.up(&[]);
+    eventually("the mirror answers", limit, || {
+        deployment.sql("SELECT 1 AS n")
+    });
+    let (wrong, verified) = verified_wrong(&deployment, limit);
+    eventually("the results have landed", limit, || {
+        let landed = deployment.count("SELECT count(*) AS n FROM verifications");
+        landed.filter(|landed| *landed == verified)
+    });
+    up.terminate();
+    assert!(up.wait(limit).is_some(), "{}", deployment.words(&up));
+    deployment.configure(&format!("{repository}\n{QUICK}"));
+    let connection = Connection::open(deployment.database()).unwrap();
+    let looked_at = pairs(&connection, "SELECT number, run, fields FROM verifications");
+    drop(connection);
+    assert_eq!(looked_at.len() as u64, verified);
+    let sound: Vec<_> = wrong.iter().filter(|n| !victims.contains_key(n)).collect();
+    assert_eq!(sound, [&0; 0], "nothing is wrong with these");
+    let is_own = |sql: &str| OWN.iter().any(|own| sql.starts_with(own));
+    let missed: Vec<_> = looked_at
+        .iter()
+        .filter_map(|(number, ..)| Some((number, victims.get(number)?.0)))
+        .filter(|(number, sql)| !wrong.contains(number) && !is_own(sql))
+        .collect();
+    println!(
+        "verification found {} of {verified} wrong, and missed {missed:?}",
+        wrong.len()
+    );
+    assert!(missed.len() * 100 <= wrong.len(), "at least 99 %");
 
     let mut up = deployment.up(&[]);
     // Found, not only fetched because something else was on its way.

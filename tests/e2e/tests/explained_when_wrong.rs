@@ -7,7 +7,6 @@ use std::time::Duration;
 use github_sim::{Config, Effect, Fault, Generate, Sim};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
-use prmirror_kit::Bus;
 use prmirror_proto::RepositoryName;
 use prmirror_proto::state::Stubborn;
 use prmirror_proto::subjects::{BUCKET_STUBBORN, stubborn_key};
@@ -99,8 +98,6 @@ fn explain_tells_what_is_wrong_and_what_comes_next() {
     mirror.settle(&mut up, LIMIT);
 
     // What fetch-pr notes of one that does not come whole; nobody asks for it meanwhile.
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let record = Stubborn {
         attempts: 7,
         since: Timestamp::now(),
@@ -110,11 +107,9 @@ fn explain_tells_what_is_wrong_and_what_comes_next() {
         header_at: None,
     };
     let key = stubborn_key(&RepositoryName::new(OWNER, NAME).unwrap(), stubborn);
-    let bucket = runtime.block_on(async {
-        let bus = Bus::connect(url.trim(), "story").await.unwrap();
+    deployment.with_bus(async |bus| {
         let bucket = bus.kv(BUCKET_STUBBORN).await.unwrap();
         bucket.put(&key, &record).await.unwrap();
-        bucket
     });
     let said = until(&deployment, stubborn, "it is stubborn", |said| {
         said.json["stubborn"]["attempts"] == 7
@@ -132,7 +127,10 @@ fn explain_tells_what_is_wrong_and_what_comes_next() {
         "{}",
         said.text
     );
-    runtime.block_on(bucket.delete(&key)).unwrap();
+    deployment.with_bus(async |bus| {
+        let bucket = bus.kv(BUCKET_STUBBORN).await.unwrap();
+        bucket.delete(&key).await.unwrap();
+    });
     let said = until(&deployment, stubborn, "it is not any more", |said| {
         said.json["stubborn"].is_null()
     });

@@ -25,10 +25,10 @@ fn script(deployment: &Deployment, name: &str, arguments: &[&str]) -> Result<Val
 
 /// Reads the feed on from where the durable consumer of the story stands.
 fn events(deployment: &Deployment, expected: usize) -> Vec<Value> {
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
+    let url = deployment.broker_url();
     let schemas = workspace().join("proto/schemas").display().to_string();
     let expected = expected.to_string();
-    let arguments = [url.trim(), &*schemas, "a-foreign-service", &*expected];
+    let arguments = [&url, &*schemas, "a-foreign-service", &*expected];
     let answer = script(deployment, "events.py", &arguments).unwrap_or_else(|e| panic!("{e}"));
     answer["events"].as_array().unwrap().clone()
 }

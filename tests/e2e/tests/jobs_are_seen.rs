@@ -1,15 +1,13 @@
 //! Bulk work is done by jobs elsewhere, which say how they stand; of one that is killed GitHub says it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-use github_sim::{Config, Effect, Fault, Generate, Sim, Webhook};
-use prmirror_e2e::{Deployment, QUICK, eventually};
+use github_sim::{Config, Effect, Fault, Generate, Sim};
+use prmirror_e2e::{Deployment, QUICK, eventually, listening};
 use serde_json::{Value, json};
 
-const SECRET: &str = "a secret of this story";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// `prmirror jobs --json`.
@@ -28,12 +26,12 @@ fn drains(deployment: &Deployment, status: &str) -> Vec<Value> {
 
 /// Works the bulk queue down, as a run of a workflow does.
 fn drain(deployment: &Deployment, run: u64) -> std::process::Command {
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
+    let url = deployment.broker_url();
     let arguments = [
         "--config",
         "pipeline.toml",
         "--nats",
-        url.trim(),
+        &url,
         "--lane",
         "bulk",
         "--drain",
@@ -52,12 +50,8 @@ fn drain(deployment: &Deployment, run: u64) -> std::process::Command {
 #[test]
 fn every_job_has_a_status_that_can_be_seen() {
     let sim = Sim::start(Config::generated(Generate::new(40, 5))).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
     let quick = QUICK.replace("[fetch]\n", "[fetch]\nlanes = [\"realtime\"]\n");
-    let deployment = Deployment::of(&sim, &format!("{quick}[webhooks]\nlisten = {address:?}\n"))
-        .with("GITHUB_WEBHOOK_SECRET", SECRET);
+    let (deployment, webhook) = listening(&sim, &quick);
     let mut up = deployment.up(&[]);
     let waiting = |so: &dyn Fn(u64) -> bool| {
         let query =
@@ -99,12 +93,7 @@ fn every_job_has_a_status_that_can_be_seen() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     sim.faults().clear();
-    sim.add_webhook(Webhook {
-        url: format!("http://{address}/webhooks"),
-        secret: Some(SECRET.to_owned()),
-        ..Webhook::default()
-    })
-    .unwrap();
+    sim.add_webhook(webhook).unwrap();
     sim.send_webhook(
         "workflow_run",
         &json!({

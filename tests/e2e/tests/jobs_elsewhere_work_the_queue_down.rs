@@ -242,12 +242,11 @@ fn the_workflow_and_the_unit_drain_the_bulk_lane_and_say_what_is_left() {
     // Nobody here fetches it, but for what a poll may see as new.
     assert!(mirror.landed().is_some_and(|landed| landed < all / 4));
 
-    let url = deployment.data().join("run/nats.url");
     let machine = Machine {
         deployment: &deployment,
         sim: &sim,
         root: deployment.path().join("machine"),
-        nats: std::fs::read_to_string(url).unwrap().trim().to_owned(),
+        nats: deployment.broker_url(),
     };
     // The job ends, says that one is left, and has fetched all others.
     let output = machine.workflow("6s");

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use github_sim::{Config, Generate, Sim};
 use jiff::Timestamp;
 use prmirror_e2e::{Deployment, Mirror, QUICK, Up, eventually};
-use prmirror_kit::{Bus, Outgoing};
+use prmirror_kit::Outgoing;
 use prmirror_proto::envelope::HEADER_MESSAGE_ID;
 use prmirror_proto::envelope::encode;
 use prmirror_proto::subjects::{STREAM_FETCHED, STREAM_QUARANTINE, STREAM_VALID};
@@ -415,16 +415,6 @@ fn explain_tells_the_journey() {
     );
 }
 
-/// Does something with the broker of a deployment.
-fn with_bus<T>(deployment: &Deployment, work: impl AsyncFnOnce(&Bus) -> T) -> T {
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let bus = Bus::connect(url.trim(), "story").await.unwrap();
-        work(&bus).await
-    })
-}
-
 #[test]
 fn quarantine_is_worked_on() {
     let sim = still(10);
@@ -438,7 +428,7 @@ fn quarantine_is_worked_on() {
     assert_eq!(list, json!([]));
 
     // Somebody's message that is none of ours, on a subject that no pull request has.
-    with_bus(&deployment, async |bus| {
+    deployment.with_bus(async |bus| {
         let headers = [("Pr-Kind", "fetched"), ("Pr-Version", "1")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let body = bytes::Bytes::from_static(b"\x00\x01garbage");
@@ -492,7 +482,7 @@ fn quarantine_is_worked_on() {
 
     // An answer that a stage gave up on, which is mended since.
     let repository = RepositoryName::new(OWNER, NAME).unwrap();
-    with_bus(&deployment, async |bus| {
+    deployment.with_bus(async |bus| {
         let subject = vec!["pr.fetched.octo-org.octo-repo.>".to_owned()];
         let fetched = bus.all_on(STREAM_FETCHED, subject, false).await.unwrap();
         let mut fetched: Fetched = fetched[0].decode().unwrap();
@@ -537,7 +527,7 @@ fn quarantine_is_worked_on() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{said}");
     eventually("validate has judged it", LIMIT, || {
-        with_bus(&deployment, async |bus| {
+        deployment.with_bus(async |bus| {
             let valid = bus
                 .all_on(STREAM_VALID, vec!["pr.valid.>".to_owned()], true)
                 .await;
@@ -548,9 +538,8 @@ fn quarantine_is_worked_on() {
     });
     let (list, _) = asked(&deployment, &["quarantine", "list", "--all", "--json"]);
     assert_eq!(list[1]["state"], "released", "{list:#}");
-    let kept = with_bus(&deployment, async |bus| {
-        bus.stream_state(STREAM_QUARANTINE).await.unwrap().messages
-    });
+    let kept = deployment
+        .with_bus(async |bus| bus.stream_state(STREAM_QUARANTINE).await.unwrap().messages);
     assert_eq!(
         kept, 4,
         "two messages and two decisions: nothing is taken away"

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use github_sim::{Config, Generate, Sim};
 use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
-use prmirror_kit::Bus;
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -48,11 +47,8 @@ fn what_is_removed_is_told_and_the_tables_have_it() {
     };
     let mut up = deployment.up(&[]);
     mirror.settle(&mut up, LIMIT);
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
     let landed = "SELECT count(*) AS n FROM quarantine";
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
-        let bus = Bus::connect(url.trim(), "story").await.unwrap();
+    deployment.with_bus(async |bus| {
         for n in 0..POISON {
             let headers = [("Pr-Kind", "fetched"), ("Pr-Version", "1")];
             let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));

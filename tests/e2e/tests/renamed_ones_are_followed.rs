@@ -1,30 +1,15 @@
 //! A repository is renamed while webhooks alone tell what happens; then its old name is given to another.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use github_sim::{Config, Sim, Webhook};
-use prmirror_e2e::{Deployment, eventually};
+use github_sim::{Config, Sim};
+use prmirror_e2e::{DEAF, eventually, in_step, listening};
 use serde_json::{Value, json};
 
-const SECRET: &str = "a secret of this story";
 const OWNER: &str = "octo-org";
 const NAME: &str = "octo-repo";
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Nobody looks by themselves: polls and sweeps come once, at the start.
-const DEAF: &str = r#"
-[detect]
-poll = "1h"
-sweep_open = "1h"
-unsettled = "1h"
-sweep_all = "1h"
-[fetch]
-batch_wait = "50ms"
-[publish]
-batch_wait = "100ms"
-"#;
 
 fn titled(sim: &Sim, name: &str, title: &str) {
     let retitle = |pr: &mut Value| pr["title"] = json!(title);
@@ -42,24 +27,10 @@ fn webhooks_of_a_renamed_repository_land_under_the_name_that_is_mirrored() {
         )
         .unwrap();
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let quick =
-        format!("[webhooks]\nlisten = {address:?}\nquiet = \"50ms\"\nmax_delay = \"300ms\"\n");
-    let deployment =
-        Deployment::of(&sim, &format!("{quick}{DEAF}")).with("GITHUB_WEBHOOK_SECRET", SECRET);
+    let (deployment, webhook) = listening(&sim, DEAF);
     let mut up = deployment.up(&[]);
-    eventually("it is in step with GitHub", LIMIT, || {
-        assert!(up.is_running(), "{}", deployment.words(&up));
-        up.out().contains("In step with GitHub").then_some(())
-    });
-    sim.add_webhook(Webhook {
-        url: format!("http://{address}/webhooks"),
-        secret: Some(SECRET.to_owned()),
-        ..Webhook::default()
-    })
-    .unwrap();
+    in_step(&deployment, &mut up, LIMIT);
+    sim.add_webhook(webhook).unwrap();
     let title = |title: &str| {
         let query = format!(
             "SELECT count(*) AS n FROM pull_requests

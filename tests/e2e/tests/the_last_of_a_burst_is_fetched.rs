@@ -2,32 +2,16 @@
 //! that tells of the change leads to one more fetch.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use github_sim::{Config, Effect, Fault, Sim, Webhook};
-use prmirror_e2e::{Deployment, eventually};
-use prmirror_kit::Bus;
+use github_sim::{Config, Effect, Fault, Sim};
+use prmirror_e2e::{DEAF, eventually, in_step, listening};
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::{Value, json};
 
-const SECRET: &str = "a secret of this story";
 const OWNER: &str = "octo-org";
 const NAME: &str = "octo-repo";
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Nobody looks by themselves: polls and sweeps come once, at the start.
-const DEAF: &str = r#"
-[detect]
-poll = "1h"
-sweep_open = "1h"
-unsettled = "1h"
-sweep_all = "1h"
-[fetch]
-batch_wait = "50ms"
-[publish]
-batch_wait = "100ms"
-"#;
 
 fn titled(sim: &Sim, title: &str) {
     let retitle = |pr: &mut Value| pr["title"] = json!(title);
@@ -41,27 +25,10 @@ fn a_change_during_the_fetch_costs_one_more_fetch_and_lands() {
         let body = json!({ "number": number, "title": "As it was", "mergeable": "MERGEABLE" });
         sim.add_pr(OWNER, NAME, body).unwrap();
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let quick =
-        format!("[webhooks]\nlisten = {address:?}\nquiet = \"50ms\"\nmax_delay = \"300ms\"\n");
-    let deployment =
-        Deployment::of(&sim, &format!("{quick}{DEAF}")).with("GITHUB_WEBHOOK_SECRET", SECRET);
+    let (deployment, webhook) = listening(&sim, DEAF);
     let mut up = deployment.up(&[]);
-    eventually("it is in step with GitHub", LIMIT, || {
-        assert!(up.is_running(), "{}", deployment.words(&up));
-        up.out().contains("In step with GitHub").then_some(())
-    });
-    sim.add_webhook(Webhook {
-        url: format!("http://{address}/webhooks"),
-        secret: Some(SECRET.to_owned()),
-        ..Webhook::default()
-    })
-    .unwrap();
-    let url = std::fs::read_to_string(deployment.data().join("run/nats.url")).unwrap();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let bus = runtime.block_on(Bus::connect(url.trim(), "story")).unwrap();
+    in_step(&deployment, &mut up, LIMIT);
+    sim.add_webhook(webhook).unwrap();
     let fetches = || sim.stats().detail_requests.get(&2).copied().unwrap_or(0);
     let before = fetches();
 
@@ -78,8 +45,11 @@ fn a_change_during_the_fetch_costs_one_more_fetch_and_lands() {
     // What the deliveries lead to waits behind what is in hand.
     eventually("it is asked for again", LIMIT, || {
         assert!(up.is_running(), "{}", deployment.words(&up));
-        let waiting = runtime.block_on(bus.unsettled(STREAM_WEBHOOKS, "detect-changes-webhooks"));
-        (sim.deliveries_under_way() == 0 && waiting.unwrap() == Some(0)).then_some(())
+        let waiting = deployment.with_bus(async |bus| {
+            let waiting = bus.unsettled(STREAM_WEBHOOKS, "detect-changes-webhooks");
+            waiting.await.unwrap()
+        });
+        (sim.deliveries_under_way() == 0 && waiting == Some(0)).then_some(())
     });
     assert_eq!(fetches() - before, 1, "one fetch is under way");
     sim.faults().clear();

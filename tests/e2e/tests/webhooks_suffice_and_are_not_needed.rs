@@ -3,29 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use github_sim::{Config, DeliveryFaults, Generate, Sim, Time, Webhook};
-use prmirror_e2e::{Deployment, Mirror, QUICK, Up, eventually};
+use prmirror_e2e::{DEAF, Deployment, Mirror, QUICK, Up, eventually, in_step, listening};
 use serde_json::{Value, json};
-
-const SECRET: &str = "a secret of these stories";
-
-/// Nobody looks by themselves: polls and sweeps come once, at the start.
-const DEAF: &str = r#"
-[detect]
-poll = "1h"
-sweep_open = "1h"
-unsettled = "1h"
-sweep_all = "1h"
-[fetch]
-batch_wait = "50ms"
-[validate]
-recheck_delay = "300ms"
-[publish]
-batch_wait = "100ms"
-"#;
 
 /// How long the world lives while it is watched.
 const LIFE: Duration = Duration::from_secs(12);
@@ -42,18 +24,6 @@ fn world() -> Sim {
     Sim::start(config).unwrap()
 }
 
-/// A deployment that listens for webhooks, and where.
-fn listening(sim: &Sim, intervals: &str) -> (Deployment, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let quick =
-        format!("[webhooks]\nlisten = {address:?}\nquiet = \"50ms\"\nmax_delay = \"300ms\"\n");
-    let deployment =
-        Deployment::of(sim, &format!("{quick}{intervals}")).with("GITHUB_WEBHOOK_SECRET", SECRET);
-    (deployment, format!("http://{address}/webhooks"))
-}
-
 /// Lets it live while it is watched.
 fn live(sim: &Sim, deployment: &Deployment, up: &mut Up, speed: f64) {
     sim.clock().run(speed);
@@ -63,13 +33,6 @@ fn live(sim: &Sim, deployment: &Deployment, up: &mut Up, speed: f64) {
         (watched.elapsed() >= LIFE).then_some(())
     });
     sim.clock().freeze();
-}
-
-fn in_step(deployment: &Deployment, up: &mut Up) {
-    eventually("it is in step with GitHub", LIMIT, || {
-        assert!(up.is_running(), "{}", deployment.words(up));
-        up.out().contains("In step with GitHub").then_some(())
-    });
 }
 
 /// GitHub tells nothing of a reference from elsewhere. Where such was the last change, somebody comments.
@@ -112,7 +75,7 @@ fn end(deployment: &Deployment, up: &mut Up) {
 #[test]
 fn with_webhooks_alone_every_change_lands() {
     let sim = world();
-    let (deployment, url) = listening(&sim, DEAF);
+    let (deployment, webhook) = listening(&sim, DEAF);
     let mirror = Mirror {
         sim: &sim,
         deployment: &deployment,
@@ -120,14 +83,9 @@ fn with_webhooks_alone_every_change_lands() {
         name: "octo-repo",
     };
     let mut up = deployment.up(&[]);
-    in_step(&deployment, &mut up);
+    in_step(&deployment, &mut up, LIMIT);
     let others_before = versions(&deployment, OTHERS);
-    sim.add_webhook(Webhook {
-        url,
-        secret: Some(SECRET.to_owned()),
-        ..Webhook::default()
-    })
-    .unwrap();
+    sim.add_webhook(webhook).unwrap();
     live(&sim, &deployment, &mut up, 1_000.0);
     eventually("every delivery is made", LIMIT, || {
         (sim.deliveries_under_way() == 0).then_some(())
@@ -183,7 +141,7 @@ fn with_webhooks_alone_every_change_lands() {
 #[test]
 fn with_every_webhook_lost_polls_and_sweeps_find_everything() {
     let sim = world();
-    let (deployment, url) = listening(&sim, QUICK);
+    let (deployment, webhook) = listening(&sim, QUICK);
     let mirror = Mirror {
         sim: &sim,
         deployment: &deployment,
@@ -191,15 +149,13 @@ fn with_every_webhook_lost_polls_and_sweeps_find_everything() {
         name: "octo-repo",
     };
     let mut up = deployment.up(&[]);
-    in_step(&deployment, &mut up);
+    in_step(&deployment, &mut up, LIMIT);
     sim.add_webhook(Webhook {
-        url,
-        secret: Some(SECRET.to_owned()),
         faults: DeliveryFaults {
             lost: 1.0,
             ..DeliveryFaults::default()
         },
-        ..Webhook::default()
+        ..webhook
     })
     .unwrap();
     live(&sim, &deployment, &mut up, 1_000.0);

@@ -11,7 +11,7 @@ use prmirror_proto::subjects::BUCKET_BUDGETS;
 use tokio::sync::OnceCell;
 
 use super::record::Record;
-use super::sight::BLIND;
+use super::sight::{BELIEVED, BLIND};
 use super::standing::{Leave, Rules, Standing, Urgency};
 use crate::credential::Credential;
 
@@ -49,6 +49,8 @@ struct Knowledge {
     low_said: Option<Timestamp>,
     /// Repositories that it is not shown and others are, until then.
     blind: HashMap<RepositoryName, Instant>,
+    /// When it was shown something of a repository, the last time.
+    shown: HashMap<RepositoryName, Instant>,
 }
 
 impl Account {
@@ -130,10 +132,22 @@ impl Account {
         until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Nothing of this repository is shown to the token, and something to another.
+    /// Something of this repository is shown to the token.
+    pub(crate) fn is_shown(&self, repository: &RepositoryName) {
+        let mut knowledge = self.knowledge();
+        knowledge.blind.remove(repository);
+        knowledge.shown.insert(repository.clone(), Instant::now());
+    }
+
+    /// Nothing of what was asked of this repository is shown to the token, and something to another. Of
+    /// one that was shown something of it just now that says only that a replica lags.
     pub(crate) fn is_not_shown(&self, repository: &RepositoryName) {
         let now = Instant::now();
         let mut knowledge = self.knowledge();
+        let shown = knowledge.shown.get(repository);
+        if shown.is_some_and(|at| at.elapsed() < BELIEVED) {
+            return;
+        }
         knowledge.blind.retain(|_, until| *until > now);
         let known = knowledge.blind.insert(repository.clone(), now + BLIND);
         drop(knowledge);

@@ -11,6 +11,9 @@ use super::{Account, Shared};
 /// For how long a token that was not shown a repository that another was shown is asked last.
 pub(super) const BLIND: Duration = Duration::from_secs(3_600);
 
+/// For how long a token that was shown something of a repository is believed to see it.
+pub(super) const BELIEVED: Duration = Duration::from_secs(600);
+
 /// What a request is about, as far as that decides which tokens may serve it.
 #[derive(Clone, Default)]
 pub(crate) struct About {
