@@ -6,9 +6,14 @@
 //! sample of them, in batches of that size (500 unless told); then lists all of them and reconciles.
 //! Each has about twenty rows in the lists, as in the recorded repository.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout
+)]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/it/common/mod.rs"]
 mod common;
 
 use std::time::{Duration, Instant};

@@ -139,10 +139,17 @@ pub fn parked_key(repository: &RepositoryName) -> String {
     format!("repository.{}", repository_key(repository))
 }
 
-/// The key, in [`BUCKET_PROBES`], of a run of a workflow that works for the mirror.
+/// What the keys begin with, in [`BUCKET_PROBES`], of the processes that work for the mirror in a run of a
+/// workflow.
 #[must_use]
-pub fn workflow_key(repository: &RepositoryName, run: u64) -> String {
-    format!("workflow.{}.{run}", repository_key(repository))
+pub fn workflow_keys(repository: &RepositoryName, run: u64) -> String {
+    format!("workflow.{}.{run}.", repository_key(repository))
+}
+
+/// The key of one of them, by its own run.
+#[must_use]
+pub fn workflow_key(repository: &RepositoryName, run: u64, process: &str) -> String {
+    format!("{}{}", workflow_keys(repository, run), escape(process))
 }
 
 /// The key, in [`BUCKET_STUBBORN`], of a message that was being handled by a durable consumer when the

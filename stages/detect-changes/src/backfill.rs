@@ -1,7 +1,7 @@
 //! The backfill: every pull request once, oldest first, in chunks. Its state is in a KV bucket and
 //! changes by compare-and-set; every change is reported for the tables before it counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +10,9 @@ use prmirror_kit::{Backoff, KvError, Outgoing};
 use prmirror_proto::messages::{BackfillReport, ChangeRequest, InventoryScope, Lane, Source};
 use prmirror_proto::requests::BackfillOptions;
 use prmirror_proto::state::{BackfillState, BackfillStatus, Chunk, ChunkMember, ChunkStatus};
-use prmirror_proto::subjects::{STREAM_CHANGES, repository_key};
+use prmirror_proto::subjects::{
+    BUCKET_STUBBORN, STREAM_CHANGES, Subject, repository_key, stubborn_key,
+};
 
 use crate::chunks::{self, Step};
 use crate::detector::{Detector, Scan, Walk, WalkError};
@@ -304,7 +306,7 @@ impl Detector {
         // Of this repository alone: what waits of one that is parked keeps no other from being walked.
         let queue = mirror::queue_of(&self.repository);
         let pending = self.bus.queued_subjects(STREAM_CHANGES, &queue).await?;
-        let pending = pending.len() as u64;
+        let waiting = pending.len() as u64;
         let share = self.turns.share(self.priority);
         // A job that is started now and then finds a queue that waits for it, however long.
         let each = if self.router.bulk_is_apart() {
@@ -312,8 +314,27 @@ impl Detector {
         } else {
             self.pace.get(&self.bus, &self.repository).await.each
         };
-        let most = sizes::under_way(self.config.max_pending, each, share);
-        Ok(most.checked_sub(pending).filter(|room| *room > 0))
+        let longest = self.config.max_pending;
+        let most = sizes::under_way(longest, each, share);
+        let mut room = most.saturating_sub(waiting);
+        if room == 0 && waiting < longest {
+            // What failed is put off, for up to an hour, and keeps nothing else from being fetched.
+            let failed = self.failed_of(&pending).await?;
+            room = most.saturating_sub(waiting.saturating_sub(failed));
+            room = room.min(longest - waiting);
+        }
+        Ok(Some(room).filter(|room| *room > 0))
+    }
+
+    /// How many of these requests are about pull requests that could not be fetched the last time.
+    async fn failed_of(&self, subjects: &BTreeSet<String>) -> Result<u64, WalkError> {
+        let keys = self.bus.kv(BUCKET_STUBBORN).await?.keys().await?;
+        let keys: HashSet<String> = keys.into_iter().collect();
+        let failed = subjects.iter().filter(|subject| {
+            let number = subject.parse::<Subject>().ok().and_then(|s| s.number());
+            number.is_some_and(|number| keys.contains(&stubborn_key(&self.repository, number)))
+        });
+        Ok(failed.count() as u64)
     }
 
     /// Keeps the reason of a failure where it is looked for. A failure to do so is not worth a word:

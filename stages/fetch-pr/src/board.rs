@@ -114,6 +114,13 @@ pub(crate) struct Item {
     pub(crate) ask: Ask,
 }
 
+impl Item {
+    /// The first question about a pull request, and not a further page of what was begun.
+    const fn is_new(&self) -> bool {
+        matches!(self.ask, Ask::PullRequest { .. })
+    }
+}
+
 /// Questions that are asked together.
 #[derive(Debug)]
 pub(crate) struct Document {
@@ -160,6 +167,9 @@ struct Queue {
     apart: VecDeque<Apart>,
     /// Whose turn it is.
     turn: Kind,
+    /// Whether the next document that is filled has first what is new: that takes turns with further pages of
+    /// what was begun, so that nobody waits for the long lists of another.
+    new_first: bool,
     /// Since when something waits to be asked.
     since: Instant,
     /// More requests wait in the stream than were handed out.
@@ -224,6 +234,7 @@ impl Queue {
             lanes: BTreeMap::new(),
             apart: VecDeque::new(),
             turn: Kind::Filled,
+            new_first: false,
             since: now,
             more: false,
             node_time: NODE_TIME,
@@ -275,21 +286,27 @@ impl Queue {
             let Some(waiting) = self.lanes.get_mut(&lane) else {
                 continue;
             };
-            let mut place = 0;
-            while let Some(item) = waiting.get(place) {
-                let more = weight + item.ask.weight();
-                let pull_request = usize::from(matches!(item.ask, Ask::PullRequest { .. }));
-                let fits = more.requests <= POINT
-                    && more.nodes <= most_nodes
-                    && whole + pull_request <= bounds.pull_requests;
-                if !fits && !items.is_empty() {
-                    full = true;
-                    place += 1;
-                    continue;
+            for new in [self.new_first, !self.new_first] {
+                let mut place = 0;
+                while let Some(item) = waiting.get(place) {
+                    if item.is_new() != new {
+                        place += 1;
+                        continue;
+                    }
+                    let more = weight + item.ask.weight();
+                    let pull_request = usize::from(new);
+                    let fits = more.requests <= POINT
+                        && more.nodes <= most_nodes
+                        && whole + pull_request <= bounds.pull_requests;
+                    if !fits && !items.is_empty() {
+                        full = true;
+                        place += 1;
+                        continue;
+                    }
+                    weight = more;
+                    whole += pull_request;
+                    items.extend(waiting.remove(place));
                 }
-                weight = more;
-                whole += pull_request;
-                items.extend(waiting.remove(place));
             }
         }
         (items, weight, full)
@@ -434,7 +451,7 @@ impl Board {
         queue.failures = queue.failures.max(failures);
     }
 
-    /// Questions that follow from an answer: before anything new, so that what was begun is finished.
+    /// Questions that follow from an answer: before those of what was begun later, so that it is finished.
     pub(crate) fn go_on(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
         self.queue(&document.repository, now)
             .put_back(document.lane, items);
@@ -555,6 +572,7 @@ impl Board {
         let (items, weight, full) = queue.pack(bounds);
         if full || now >= due {
             queue.since = now;
+            queue.new_first = !queue.new_first;
             return Next::Document(Document {
                 repository: repository.clone(),
                 lane,

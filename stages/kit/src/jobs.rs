@@ -24,6 +24,8 @@ const LAST_WORD: Duration = Duration::from_secs(2);
 pub struct Job {
     report: Arc<Mutex<JobReport>>,
     metrics: Metrics,
+    /// The key of its note, when it is part of a run of a workflow.
+    note: Option<String>,
 }
 
 /// The run of a workflow on GitHub that this process is part of, as GitHub tells it.
@@ -53,7 +55,9 @@ impl Job {
             ),
             None => format!("{}/{}", context.stage, context.run),
         };
+        let note = |run: &WorkflowRun| workflow_key(&run.repository, run.run, &context.run);
         Self {
+            note: workflow.as_ref().map(note),
             report: Arc::new(Mutex::new(JobReport {
                 job,
                 kind: JobKind::Stage,
@@ -111,10 +115,9 @@ impl Job {
     /// Says what it is, and from then on that it still works, until what is returned is dropped.
     pub async fn begin(&self, bus: &Bus) -> Begun {
         let run = self.report().workflow.clone();
-        if let Some(run) = run {
+        if let (Some(run), Some(key)) = (run, &self.note) {
             // Whoever hears of the run's end knows by this that it worked for the mirror.
-            let key = workflow_key(&run.repository, run.run);
-            let noted = async { bus.kv(BUCKET_PROBES).await?.put(&key, &run).await };
+            let noted = async { bus.kv(BUCKET_PROBES).await?.put(key, &run).await };
             if let Err(error) = noted.await {
                 tracing::debug!(%error, "the run of the workflow was not noted");
             }
@@ -155,10 +158,10 @@ impl Job {
         }
         let told = async {
             tell(bus, &report).await;
-            // It has said everything itself.
-            if let Some(run) = &report.workflow
+            // It has said everything itself; other processes of the run speak for themselves.
+            if let Some(key) = &self.note
                 && let Ok(kv) = bus.kv(BUCKET_PROBES).await
-                && let Err(error) = kv.delete(&workflow_key(&run.repository, run.run)).await
+                && let Err(error) = kv.delete(key).await
             {
                 tracing::debug!(%error, "the run of the workflow stays noted");
             }

@@ -6,7 +6,7 @@ use prmirror_kit::{Bus, Kv, KvError, Outgoing, PublishError};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::messages::{JobKind, JobReport, JobStatus, WebhookDelivery, WorkflowRun};
-use prmirror_proto::subjects::{BUCKET_PROBES, workflow_key};
+use prmirror_proto::subjects::{BUCKET_PROBES, workflow_keys};
 use serde::Deserialize;
 
 use super::payload::{Payload, part};
@@ -62,7 +62,7 @@ fn outcome(conclusion: Option<&str>) -> (JobStatus, Option<String>) {
 #[derive(Clone)]
 pub(crate) struct Workflows {
     bus: Bus,
-    /// Which runs work for the mirror.
+    /// Which runs have processes that work for the mirror.
     kv: Kv,
 }
 
@@ -85,9 +85,10 @@ impl Workflows {
         let Ok(repository) = name.parse::<RepositoryName>() else {
             return Ok(());
         };
-        let key = workflow_key(&repository, run.id);
-        let known = self.kv.get::<WorkflowRun>(&key).await?.is_some();
-        if !known && run.name.as_deref() != Some(NAME) {
+        // The processes of it that did not say how they ended.
+        let keys = workflow_keys(&repository, run.id);
+        let left = self.kv.entries::<WorkflowRun>(&keys).await?;
+        if left.is_empty() && run.name.as_deref() != Some(NAME) {
             return Ok(());
         }
         let attempt = run.run_attempt.unwrap_or(1);
@@ -113,8 +114,8 @@ impl Workflows {
             }),
         };
         self.bus.publish(Outgoing::new(&report)?, None).await?;
-        if known {
-            self.kv.delete(&key).await?;
+        for (key, _) in &left {
+            self.kv.delete(key).await?;
         }
         Ok(())
     }

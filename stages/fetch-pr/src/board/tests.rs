@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use prmirror_github::Sizes;
+use prmirror_github::{PageAsk, Sizes};
 use prmirror_proto::messages::Source;
 
 use super::*;
@@ -330,4 +330,33 @@ fn what_changed_just_now_goes_before_bulk_work_whatever_the_priority() {
     }
     let both = shares(&mut board, 30, now);
     assert!(both["high"] >= 9, "{both:?}");
+}
+
+#[test]
+fn what_is_new_takes_turns_with_further_pages_of_what_was_begun() {
+    let now = Instant::now();
+    let later = now + BOUNDS.wait;
+    let mut board = Board::default();
+    board.add(job(0, 10, 0), false, now);
+    let begun = document(&mut board, later);
+    let page: PageAsk = serde_json::from_value(serde_json::json!({
+        "connection": "comments", "first": 100, "node": "PR_0", "after": null,
+        "state": { "updated_at": "", "head_ref_oid": "" },
+    }))
+    .unwrap();
+    // They fill ten documents.
+    let pages = (1..=400).map(|question| Item {
+        job: 0,
+        question,
+        ask: Ask::Page(page.clone()),
+    });
+    board.go_on(&begun, pages.collect(), now);
+    for number in 1..=10 {
+        board.add(job(number, 149, 0), false, now);
+    }
+    let is_new = |document: &Document| document.items.iter().all(Item::is_new);
+    let new: Vec<bool> = (0..8)
+        .map(|_| is_new(&document(&mut board, later)))
+        .collect();
+    assert_eq!(new, [true, false].repeat(4));
 }

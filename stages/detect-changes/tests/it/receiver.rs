@@ -1,0 +1,399 @@
+//! The receiver: what is right is stored before it is answered, and known when it is repeated; what is
+//! not is refused, counted and harmless.
+
+use std::time::Duration;
+
+use crate::common::{Post, Process, SECRET, World, about, answer, noise};
+use detect_changes::webhook::{Limits, Secrets};
+use prmirror_kit::Metric;
+use prmirror_kit::testing::{eventually, eventually_equal, stored};
+use prmirror_proto::messages::WebhookDelivery;
+use prmirror_proto::subjects::STREAM_WEBHOOKS;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_stored_and_becomes_a_request() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let payload = about(1, "labeled", &world.head(1));
+    let post = Post::delivery("pull_request", "d-1", &payload);
+    assert_eq!(post.send(process.address).await, (202, "stored".to_owned()));
+    let messages = stored(&world.bus, STREAM_WEBHOOKS).await;
+    assert_eq!(messages.len(), 1, "stored before it was answered");
+    let delivery: WebhookDelivery = messages[0].decode();
+    assert_eq!(
+        (delivery.delivery.as_str(), delivery.event.as_str()),
+        ("d-1", "pull_request")
+    );
+    assert_eq!(delivery.payload.get(), payload.to_string());
+    let request = world.request(1).await;
+    assert_eq!(request.basis, "webhook:d-1");
+    assert_eq!(request.reason, "pull_request.labeled");
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_is_known_for_as_long_as_the_first_is_kept() {
+    let mut world = World::new(1).await;
+    let limits = world.pipeline.streams.0.entry(STREAM_WEBHOOKS.to_owned());
+    limits.or_default().duplicate_window = Some(Duration::from_millis(100));
+    prmirror_kit::ensure_topology(&world.bus, &world.pipeline)
+        .await
+        .unwrap();
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "labeled", &world.head(1)));
+    assert_eq!(post.send(process.address).await.0, 202);
+    assert_eq!(post.send(process.address).await, (200, "known".to_owned()));
+    world.settled().await;
+    // The broker forgets message ids; the subject is what it goes by then. What was sent after the
+    // delivery is forgotten after it.
+    let jetstream = world.bus.jetstream();
+    let probe = async |n: u32| {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", "probe");
+        let subject = format!("pr.webhooks.probe.{n}");
+        let sent = jetstream
+            .publish_with_headers(subject, headers, "{}".into())
+            .await;
+        sent.unwrap().await.unwrap().duplicate
+    };
+    assert!(!probe(1).await);
+    eventually("the broker has forgotten", || async {
+        (!probe(2).await).then_some(())
+    })
+    .await;
+    let before = world.deliveries().await;
+    assert_eq!(post.send(process.address).await, (200, "known".to_owned()));
+    assert_eq!(world.deliveries().await, before);
+    assert_eq!(world.sent().await, 1, "and nothing follows from it");
+    let metrics = &process.setup.context.metrics;
+    let counted = |outcome| {
+        let labels = [("event", "pull_request"), ("outcome", outcome)];
+        metrics.value(Metric::Webhooks, &labels)
+    };
+    assert_eq!((counted("stored"), counted("known")), (1, 2));
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_forms_and_both_secrets_are_taken() {
+    let world = World::new(3).await;
+    let process = world.start().await;
+    let payload = about(2, "edited", &world.head(2)).to_string();
+    let encoded: String = form_urlencoded::Serializer::new(String::new())
+        .append_pair("payload", &payload)
+        .finish();
+    let form = Post::delivery("pull_request", "d-form", &json!({}))
+        .with("Content-Type", "application/x-www-form-urlencoded")
+        .body(encoded.as_bytes());
+    assert_eq!(form.send(process.address).await.0, 202);
+    let mut rotated = Post::delivery("pull_request", "d-new", &about(3, "edited", &world.head(3)));
+    let signature = Secrets::of("new secret").unwrap().sign(&rotated.body);
+    rotated = rotated.with("X-Hub-Signature-256", &signature);
+    assert_eq!(rotated.send(process.address).await.0, 202);
+    let ping = Post::delivery(
+        "ping",
+        "d-ping",
+        &json!({ "zen": "Keep it logically awesome." }),
+    );
+    assert_eq!(ping.send(process.address).await, (200, "ping".to_owned()));
+    world.request(2).await;
+    world.request(3).await;
+    assert_eq!(world.deliveries().await, 2);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_refused_counted_and_harmless() {
+    let mut world = World::new(1).await;
+    world.limits.largest = 100_000;
+    let process = world.start().await;
+    let good = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    let forged = Secrets::of("another").unwrap().sign(&good.body);
+    let long = "x".repeat(101);
+    let mut changed = good.clone();
+    changed.body.extend(b" ");
+    let mut chunked = good.clone().with("Transfer-Encoding", "chunked");
+    chunked.body = [
+        b"20000\r\n".to_vec(),
+        vec![b' '; 0x20000],
+        b"\r\n0\r\n\r\n".to_vec(),
+    ]
+    .concat();
+    let large = Post {
+        body: vec![b' '; 100_001],
+        ..good.clone()
+    };
+    let cases = [
+        ("unsigned", 401, good.clone().without("X-Hub-Signature-256")),
+        (
+            "forged",
+            401,
+            good.clone().with("X-Hub-Signature-256", &forged),
+        ),
+        (
+            "forged",
+            401,
+            good.clone().with("X-Hub-Signature-256", "sha256="),
+        ),
+        ("forged", 401, changed),
+        // SHA-1, which GitHub still sends beside it, is no signature here.
+        (
+            "forged",
+            401,
+            good.clone().with("X-Hub-Signature-256", "sha1=00"),
+        ),
+        ("no-event", 400, good.clone().without("X-GitHub-Event")),
+        (
+            "no-event",
+            400,
+            good.clone().with("X-GitHub-Event", "a.b > *"),
+        ),
+        (
+            "no-delivery",
+            400,
+            good.clone().without("X-GitHub-Delivery"),
+        ),
+        (
+            "no-delivery",
+            400,
+            good.clone().with("X-GitHub-Delivery", &long),
+        ),
+        (
+            "content-type",
+            415,
+            good.clone().with("Content-Type", "text/plain"),
+        ),
+        ("malformed", 400, good.clone().body(b"{\"action\":")),
+        ("malformed", 400, good.clone().body(b"[]")),
+        ("malformed", 400, good.clone().body(b"")),
+        ("too-large", 413, large),
+        ("too-large", 413, strip_length(chunked)),
+    ];
+    let refused = |reason: &str| {
+        let metrics = &process.setup.context.metrics;
+        let reason = reason.to_owned();
+        metrics.value(Metric::WebhooksRefused, &[("reason", &reason)])
+    };
+    for (reason, status, post) in cases {
+        let before = refused(reason);
+        let (found, text) = post.send(process.address).await;
+        assert_eq!(found, status, "{reason}: {text}");
+        assert_eq!(refused(reason), before + 1, "{reason}");
+        assert!(!text.contains(SECRET));
+    }
+    // Another path is nobody's.
+    let elsewhere = Post {
+        path: "/".to_owned(),
+        ..good.clone()
+    };
+    assert_eq!(elsewhere.send(process.address).await.0, 404);
+    assert_eq!(world.deliveries().await, 0);
+    assert_eq!(
+        good.send(process.address).await.0,
+        202,
+        "and the good one is still taken"
+    );
+    process.running.stop().await.unwrap();
+}
+
+/// Waits until so many were refused for a reason: a connection is counted after its end.
+async fn refused(process: &Process, reason: &str, times: i64) {
+    let metrics = &process.setup.context.metrics;
+    eventually_equal(reason, &times, || async {
+        metrics.value(Metric::WebhooksRefused, &[("reason", reason)])
+    })
+    .await;
+}
+
+/// A chunked body has no length.
+fn strip_length(post: Post) -> Post {
+    post.with("Content-Length", "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_slow_is_not_waited_for() {
+    let mut world = World::new(1).await;
+    world.limits.header = Duration::from_millis(300);
+    world.limits.read = Duration::from_millis(300);
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    // A header that never ends.
+    let mut stream = TcpStream::connect(process.address).await.unwrap();
+    stream
+        .write_all(b"POST /webhooks HTTP/1.1\r\nX-A: 1\r\n")
+        .await
+        .unwrap();
+    let (status, _) = answer(stream).await;
+    assert!(matches!(status, 0 | 408), "{status}");
+    refused(&process, "slow-header", 1).await;
+    // Something else than HTTP.
+    let mut stream = TcpStream::connect(process.address).await.unwrap();
+    stream
+        .write_all(b"\x16\x03\x01 hello\r\n\r\n")
+        .await
+        .unwrap();
+    let (status, _) = answer(stream).await;
+    assert!(matches!(status, 0 | 400), "{status}");
+    refused(&process, "no-http", 1).await;
+    // A body of which a byte comes now and then.
+    let mut stream = TcpStream::connect(process.address).await.unwrap();
+    stream.write_all(post.head().as_bytes()).await.unwrap();
+    let (reading, mut writing) = stream.into_split();
+    let drip = tokio::spawn(async move {
+        for byte in post.body {
+            if writing.write_all(&[byte]).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        writing
+    });
+    let mut reading = tokio::io::BufReader::new(reading);
+    let mut line = String::new();
+    use tokio::io::AsyncBufReadExt as _;
+    reading.read_line(&mut line).await.unwrap();
+    assert!(line.starts_with("HTTP/1.1 408 "), "{line}");
+    drip.abort();
+    refused(&process, "too-slow", 1).await;
+    assert_eq!(world.deliveries().await, 0);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_what_there_is_room_for_the_sender_is_told_to_come_again() {
+    let mut world = World::new(1).await;
+    world.limits = Limits {
+        in_hand: 40_000,
+        ..Limits::default()
+    };
+    let process = world.start().await;
+    let large = "x".repeat(30_000);
+    let post = Post::delivery("pull_request", "d-1", &json!({ "text": large }));
+    let (status, text) = post.send(process.address).await;
+    assert_eq!(status, 503, "{text}");
+    refused(&process, "busy", 1).await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    assert_eq!(
+        post.send(process.address).await.0,
+        202,
+        "the room is given back"
+    );
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_broker_nothing_is_accepted() {
+    let mut world = World::new(1).await;
+    world.limits.store = Duration::from_secs(1);
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    world.server.stop().await;
+    let (status, text) = post.send(process.address).await;
+    assert_eq!(status, 503, "{text}");
+    refused(&process, "unstored", 1).await;
+    world.server.begin().await;
+    eventually("it is taken when the broker is back", || async {
+        let (status, _) = post.send(process.address).await;
+        // What was refused may have been stored all the same, and is known then.
+        matches!(status, 200 | 202).then_some(())
+    })
+    .await;
+    world.request(1).await;
+    assert_eq!(world.deliveries().await, 1);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_a_message_may_be_is_stored_beside_it() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let mut payload = about(1, "edited", &world.head(1));
+    payload["noise"] = json!(noise(2 * world.bus.client().max_payload()));
+    let post = Post::delivery("pull_request", "d-1", &payload);
+    assert_eq!(post.send(process.address).await, (202, "stored".to_owned()));
+    let messages = stored(&world.bus, STREAM_WEBHOOKS).await;
+    assert!(messages[0].envelope.body_object.is_some() && messages[0].body.is_empty());
+    assert_eq!(world.request(1).await.basis, "webhook:d-1");
+    assert_eq!(post.send(process.address).await, (200, "known".to_owned()));
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_so_many_connections_no_more_are_taken() {
+    let mut world = World::new(1).await;
+    world.limits.connections = 2;
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    let idle = || TcpStream::connect(process.address);
+    let held = (idle().await.unwrap(), idle().await.unwrap());
+    let (status, _) = post.send(process.address).await;
+    assert_eq!(status, 0, "the connection is closed without an answer");
+    refused(&process, "connections", 1).await;
+    assert_eq!(world.deliveries().await, 0);
+    drop(held);
+    eventually("there is room again", || async {
+        (post.send(process.address).await.0 == 202).then_some(())
+    })
+    .await;
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_stream_refuses_and_discards_nothing() {
+    let mut world = World::new(1).await;
+    let limits = world.pipeline.streams.0.entry(STREAM_WEBHOOKS.to_owned());
+    limits.or_default().max_bytes = Some(100_000);
+    prmirror_kit::ensure_topology(&world.bus, &world.pipeline)
+        .await
+        .unwrap();
+    // Nothing is dealt with yet.
+    let long = Duration::from_secs(3_600);
+    (
+        world.pipeline.webhooks.quiet,
+        world.pipeline.webhooks.max_delay,
+    ) = (long, long);
+    let process = world.start().await;
+    let head = world.head(1);
+    let delivery = |n: u64| {
+        let mut payload = about(1, "edited", &head);
+        payload["noise"] = json!(noise(10_000));
+        Post::delivery("pull_request", &format!("d-{n}"), &payload)
+    };
+    let mut taken = 0;
+    let refusal = loop {
+        let (status, text) = delivery(taken).send(process.address).await;
+        if status != 202 {
+            break (status, text);
+        }
+        taken += 1;
+        assert!(taken < 100, "it is never full");
+    };
+    assert_eq!(refusal.0, 503, "{}", refusal.1);
+    refused(&process, "unstored", 1).await;
+    let held: Vec<String> = stored(&world.bus, STREAM_WEBHOOKS)
+        .await
+        .into_iter()
+        .map(|message| message.subject)
+        .collect();
+    let all = (0..taken).map(|n| format!("pr.webhooks.pull_request.d-{n}"));
+    assert_eq!(held, all.collect::<Vec<_>>(), "nothing had to go");
+    let again = delivery(taken).send(process.address).await;
+    assert_eq!(again.0, 503, "what nobody has dealt with stays");
+
+    // What is dealt with makes room.
+    process.running.stop().await.unwrap();
+    world.pipeline.webhooks.quiet = Duration::from_millis(50);
+    let process = world.start().await;
+    eventually("there is room", || async {
+        let (status, _) = delivery(taken).send(process.address).await;
+        (status == 202).then_some(())
+    })
+    .await;
+    world.settled().await;
+    let request = world.request(1).await;
+    assert_eq!(request.basis, format!("webhook:d-{taken}"));
+    process.running.stop().await.unwrap();
+}

@@ -1,0 +1,91 @@
+//! Whoever applies the events to the state before has the state after.
+
+use crate::common::{at, base, check, checks, pair, with};
+use diff_integrity::{Attempts, Projection, tell};
+use prmirror_proto::pull_request::PullRequest;
+use proptest::prelude::*;
+
+/// Applies what is told of a transition; gives how often the checks were run.
+fn follow(
+    projection: &mut Projection,
+    before: &PullRequest,
+    attempts: &Attempts,
+    after: &PullRequest,
+) -> Attempts {
+    let (events, attempts) = tell(
+        before,
+        attempts,
+        after,
+        "version",
+        at("2024-10-15T20:00:00Z"),
+    );
+    for event in &events {
+        projection.apply(&event.data);
+    }
+    attempts
+}
+
+#[test]
+fn runs_of_a_check_are_counted_on_each_head() {
+    let run = |id: &str, head: &str| {
+        with(|pr| {
+            head.clone_into(&mut pr.head_ref_oid);
+            id.clone_into(&mut check(pr).id);
+        })
+    };
+    let life = [
+        (base(), 1),
+        (run("CR_2", &base().head_ref_oid), 2),
+        (with(|pr| pr.checks = None), 0),
+        (run("CR_3", &base().head_ref_oid), 2),
+        (run("CR_4", &base().head_ref_oid), 3),
+        (run("CR_5", "ee"), 1),
+        (run("CR_6", "ee"), 2),
+    ];
+    let mut attempts = Attempts::new();
+    let mut projection = Projection::of(&base(), &attempts);
+    for pair in life.windows(2) {
+        let [(before, _), (after, expected)] = pair else {
+            unreachable!()
+        };
+        attempts = follow(&mut projection, before, &attempts, after);
+        let found = projection.ci.as_ref().and_then(|ci| ci.checks.get("build"));
+        assert_eq!(found.map_or(0, |check| check.attempt), *expected);
+        assert_eq!(projection, Projection::of(after, &attempts));
+    }
+}
+
+/// Checks of one name stand together, and are run again together.
+#[test]
+fn checks_of_one_name_stand_together() {
+    let two = with(|pr| {
+        let mut other = check(pr).clone();
+        other.id = "CR_2".to_owned();
+        other.conclusion = Some("FAILURE".to_owned());
+        checks(pr).contexts.nodes.push(other);
+    });
+    let mut projection = Projection::of(&base(), &Attempts::new());
+    let attempts = follow(&mut projection, &base(), &Attempts::new(), &two);
+    let build = &projection.ci.as_ref().unwrap().checks["build"];
+    assert_eq!(
+        (build.outcome.as_str(), build.attempt),
+        ("FAILURE,SUCCESS", 2)
+    );
+    assert_eq!(projection, Projection::of(&two, &attempts));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn events_lead_from_one_state_to_the_next((before, after) in pair(), back in any::<bool>()) {
+        let mut attempts = Attempts::new();
+        let mut projection = Projection::of(&before, &attempts);
+        attempts = follow(&mut projection, &before, &attempts, &after);
+        prop_assert_eq!(&projection, &Projection::of(&after, &attempts));
+        if back {
+            attempts = follow(&mut projection, &after, &attempts, &before);
+            prop_assert_eq!(&projection, &Projection::of(&before, &attempts));
+        }
+    }
+}

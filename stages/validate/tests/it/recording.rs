@@ -1,0 +1,107 @@
+//! Four weeks of a real repository: which rules its answers break. None of them is refused, and how many break
+//! each rule is in `golden/recording.txt`, which `PRMIRROR_BLESS=1` writes anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::common::{CAUSE, DELAY, fetched};
+use prmirror_proto::{FetchOutcome, RepositoryName, Source};
+use serde_json::value::RawValue;
+use validate::{Judgement, Rule, judge};
+
+/// Rules of which each answer that breaks them is named.
+const NAMED: [Rule; 3] = [Rule::Torn, Rule::Labels, Rule::Timeline];
+
+#[derive(Default)]
+struct Tally {
+    answers: u64,
+    rechecks: u64,
+    /// Answers that break a rule, by its code.
+    broken: BTreeMap<&'static str, u64>,
+    /// `#number at time`, by code.
+    named: BTreeMap<&'static str, Vec<String>>,
+}
+
+impl Tally {
+    fn count(&mut self, answer: &github_sim::Answer) {
+        self.answers += 1;
+        let outcome = FetchOutcome::Answered {
+            pull_request: RawValue::from_string(answer.pull_request.to_string()).unwrap(),
+            pages: Vec::new(),
+            errors: Vec::new(),
+        };
+        let mut fetched = fetched(outcome, Source::Poll);
+        fetched.repository = answer.repository.parse::<RepositoryName>().unwrap();
+        fetched.number = answer.number;
+        let place = format!("#{} at {}", answer.number, answer.observed_at);
+        let (valid, recheck) = match judge(fetched, CAUSE, DELAY) {
+            Judgement::Accepted { valid, recheck } => (valid, recheck),
+            other @ (Judgement::Refused { .. } | Judgement::Recheck(_)) => {
+                panic!("{place}: {other:?}")
+            }
+        };
+        self.rechecks += u64::from(recheck.is_some());
+        for rule in Rule::ALL {
+            let code = rule.code();
+            let breaks = |note: &String| note.split(':').next() == Some(code);
+            if !valid.notes.iter().any(breaks) {
+                continue;
+            }
+            *self.broken.entry(code).or_default() += 1;
+            if NAMED.contains(&rule) {
+                self.named.entry(code).or_default().push(place.clone());
+            }
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut text = format!(
+            "{} answers, none refused, {} asked for again\n\n",
+            self.answers, self.rechecks
+        );
+        for rule in Rule::ALL {
+            let entry = rule.entry();
+            let count = self.broken.get(entry.code).copied().unwrap_or(0);
+            // Writing to a text never fails.
+            let _ = writeln!(
+                text,
+                "{count:>6} {:<22} {:?}, {:?}",
+                entry.code, entry.severity, entry.follows
+            );
+        }
+        for (code, places) in &self.named {
+            let _ = writeln!(text, "\n{code}");
+            for place in places {
+                let _ = writeln!(text, "  {place}");
+            }
+        }
+        text
+    }
+}
+
+#[test]
+fn no_recorded_answer_is_refused_and_few_break_a_rule() {
+    let Some(file) = github_sim::material("recordings/mathlib4-2024-10.jsonl.zst") else {
+        return;
+    };
+    let mut tally = Tally::default();
+    github_sim::answers(&file, |_| true, |answer| tally.count(&answer)).unwrap();
+    let table = tally.table();
+    println!("{table}");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/recording.txt");
+    if std::env::var_os("PRMIRROR_BLESS").is_some() {
+        std::fs::write(&golden, &table).unwrap();
+    }
+    assert_eq!(table, std::fs::read_to_string(&golden).unwrap_or_default());
+
+    // The labels are those that the timeline leads to, but for answers that were put together while they
+    // changed, and those that bear a label of whose addition no event tells.
+    let labels = tally.broken.get(Rule::Labels.code()).copied();
+    assert_eq!(
+        (tally.answers - labels.unwrap_or(0), tally.answers),
+        (10_386, 10_430)
+    );
+    // A second look at every hundredth answer is what it may cost.
+    assert!(tally.rechecks * 100 <= tally.answers, "{}", tally.rechecks);
+}

@@ -1,0 +1,36 @@
+//! One program for all tests of this crate: each would be linked on its own otherwise.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod a_change_is_rolled_out_by_replay;
+mod a_full_disk_loses_nothing;
+mod a_living_world_is_followed;
+mod a_recorded_day_is_followed;
+mod a_replay_gives_the_same_tables;
+mod a_replay_takes_over;
+mod backfills_are_told;
+mod bad_input_is_told;
+mod broken_answers_never_land;
+mod corruptions_are_found_and_repaired;
+mod crashes_lose_nothing;
+mod each_installation_sees_its_own;
+mod explained_when_wrong;
+mod extremes_land_as_they_are;
+mod faults_cost_only_themselves;
+mod foreign_clients_can_read;
+mod heavy_ones_land_whole;
+mod house;
+mod jobs_are_seen;
+mod jobs_elsewhere_work_the_queue_down;
+mod lies_are_seen_through;
+mod mergeability_is_asked_again;
+mod operators_look_and_act;
+mod quarantine_is_kept;
+mod recorded_weeks_have_no_findings;
+mod renamed_ones_are_followed;
+mod the_demo_needs_nothing;
+mod the_hours_budget_is_kept;
+mod the_last_of_a_burst_is_fetched;
+mod the_recorded_world_is_mirrored;
+mod verification_asks_by_itself;
+mod webhooks_suffice_and_are_not_needed;
+mod what_is_forbidden_waits;
