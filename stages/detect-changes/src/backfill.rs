@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the state is believed not to change without a word.
 const GLANCE: Duration = Duration::from_secs(5);
 
+/// A chunk of which the tables do not know after so long is reported anew: the report was lost, with the tables or
+/// by a broker whose disk was full.
+const UNHEARD: Duration = Duration::from_secs(60);
+
 /// A repository is not begun anew by itself less often than this, however often that did not help.
 const SELDOM: Duration = Duration::from_secs(86_400);
 
@@ -43,6 +47,12 @@ fn anew(old: &BackfillState, options: &BackfillOptions, now: Timestamp) -> Backf
         max_chunks: options.max_chunks,
         ..begin(now)
     }
+}
+
+/// Whether a chunk was handed on so long ago.
+fn is_older(chunk: &Chunk, age: Duration, now: Timestamp) -> bool {
+    let started_at = chunk.started_at;
+    started_at.is_some_and(|at| chunks::after(at, age) <= now)
 }
 
 /// What a change is to be reported as: the newer state with the chunks that are not as they were.
@@ -453,10 +463,10 @@ impl Detector {
             })
             .collect();
         self.request(requests).await?;
-        // The tables do not know of it at all; they were lost, perhaps. It is reported anew.
+        let unheard = UNHEARD.min(self.config.chunk_timeout);
         let unknown: Vec<u32> = open
             .iter()
-            .filter(|chunk| self.is_late(chunk, now) && !told.contains_key(&chunk.chunk))
+            .filter(|chunk| !told.contains_key(&chunk.chunk) && is_older(chunk, unheard, now))
             .map(|chunk| chunk.chunk)
             .collect();
         if done.is_empty() && stuck.is_empty() && unknown.is_empty() {
@@ -485,9 +495,7 @@ impl Detector {
 
     /// Whether a chunk has been under way for too long.
     fn is_late(&self, chunk: &Chunk, now: Timestamp) -> bool {
-        chunk
-            .started_at
-            .is_some_and(|at| chunks::after(at, self.config.chunk_timeout) <= now)
+        is_older(chunk, self.config.chunk_timeout, now)
     }
 
     /// Chunks that have been under way for too long, with what is lost of them: what neither has

@@ -108,7 +108,8 @@ pub(crate) fn listed(state: &mut BackfillState, page: &KeyDataPage, size: u32) {
     goes_on(state);
     state.cursor.clone_from(&page.next);
     state.pages += 1;
-    state.processed += page.entries.len() as u64;
+    // What GitHub could not tell all of is handed on by itself, and in no chunk.
+    state.processed += (page.entries.len() + page.unreadable.len()) as u64;
     state.total = Some(page.total_count);
     for entries in page.entries.chunks(size.max(1) as usize) {
         let members = entries.iter().map(|entry| ChunkMember {
@@ -394,6 +395,7 @@ mod tests {
             next: (numbers.end < total_count).then(|| numbers.end.to_string()),
             observed_at: at(1),
             entries: entries.collect(),
+            unreadable: Vec::new(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::listed::Listed;
 use crate::mirror::KeptPace;
 use crate::open::Open;
 use crate::pace::Looks;
-use crate::pages::Pages;
+use crate::pages::{HandedOn, Pages};
 use crate::poll::Quiet;
 use crate::probes::Probes;
 use crate::routing::{Route, Router, Sign, between};
@@ -126,6 +126,8 @@ pub(crate) struct Detector {
     pub(crate) open: Open,
     pub(crate) looks: Looks,
     pub(crate) pages: Pages,
+    /// What GitHub could not tell all of.
+    pub(crate) handed_on: HandedOn,
     /// Repositories of which nothing is fetched.
     pub(crate) parking: Arc<Parking>,
     pub(crate) pace: KeptPace,
@@ -174,6 +176,7 @@ impl Detector {
             open: Open::default(),
             looks: Looks::new(pipeline.detect.look_most, pipeline.repositories.len()),
             pages: Pages::default(),
+            handed_on: HandedOn::default(),
             parking: Arc::new(Parking::on(setup.bus.clone())),
             pace: KeptPace::default(),
             router: Router::new(pipeline),
@@ -199,7 +202,7 @@ impl Detector {
         let (sweep, refetch, chunks) = (self.clone(), self.clone(), self.clone());
         let (numbers, mergeability) = (self.clone(), self.clone());
         setup.spawn("poll", async move {
-            let every = || poll.probes.until_next(poll.config.poll);
+            let every = || poll.probes.until_next(poll.looks.polls_every(&poll.config));
             poll.repeat(Walk::Poll, every).await;
             Ok::<(), String>(())
         });

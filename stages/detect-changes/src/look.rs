@@ -17,6 +17,7 @@ use crate::detector::{Detector, Together, WalkError};
 use crate::mirror;
 use crate::open::is_pending;
 use crate::pace::LEAST;
+use crate::pages::Unreadable;
 use crate::routing::between;
 
 /// Looks are not more often than this.
@@ -29,7 +30,7 @@ impl Detector {
         pace.unsettled.max(OFTEN)
     }
 
-    /// Looks at everything whose time has come.
+    /// Looks at everything whose time has come. What fails keeps nothing else from being looked at.
     pub(crate) async fn look(&self) -> Result<(), WalkError> {
         if self.looks.asks(self.config.sweep_open, Instant::now()) {
             self.looks
@@ -38,7 +39,7 @@ impl Detector {
         // Half an interval early: what is due together is looked at together.
         let due = self.open.due(Instant::now() + self.looks_every() / 2);
         let mut rest = due.as_slice();
-        let mut found = 0;
+        let (mut found, mut failure) = (0, None);
         while !rest.is_empty() {
             let (some, more) = rest.split_at(self.looks.size().min(rest.len()));
             match self.look_at(some).await {
@@ -52,8 +53,17 @@ impl Detector {
                     tracing::debug!(%error, "a look at {} was too large", some.len());
                     self.looks.failed(some.len());
                 }
+                Err(WalkError::GitHub(error)) if error.class() == Class::Split => {
+                    // Something in it: the others have their turn.
+                    tracing::debug!(%error, "a look at {} failed", some.len());
+                    failure = Some(error);
+                    rest = more;
+                }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(error) = failure {
+            return Err(error.into());
         }
         if due.iter().any(|(_, look)| !look.checks) {
             self.looks.found(found);
@@ -68,15 +78,18 @@ impl Detector {
         let now = Timestamp::now();
         self.looks.took(between(seen.observed_at, now), asked.len());
         let (mut same, mut changed, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-        for ((before, _), look) in some.iter().zip(&seen.found) {
+        let mut unreadable = Vec::new();
+        for ((before, _), look) in some.iter().zip(seen.found) {
             match look {
                 None => gone.push(before),
-                Some(look) if look.confirms(before) => same.push(before.number),
-                Some(_) => changed.push(before),
+                Some(Ok(look)) if look.confirms(before) => same.push(before.number),
+                Some(Ok(_)) => changed.push(before),
+                Some(Err(why)) => unreadable.push(not_told(before, why)),
             }
         }
         let pace = self.looks.pace(&self.config, self.priority);
         self.open.confirmed(&same, &pace, Instant::now());
+        self.cannot_be_looked_at(unreadable).await?;
         self.are_gone(&gone, seen.observed_at).await?;
         for some in changed.chunks(KEY_DATA_PAGE as usize) {
             self.read_anew(some).await?;
@@ -99,11 +112,18 @@ impl Detector {
             under_backfill,
         };
         let (mut entries, mut requests, mut same) = (Vec::new(), Vec::new(), Vec::new());
-        let mut gone = Vec::new();
+        let (mut gone, mut unreadable) = (Vec::new(), Vec::new());
         for (asked, found) in some.iter().zip(seen.found) {
-            let Some(entry) = found else {
-                gone.push(*asked);
-                continue;
+            let entry = match found {
+                Some(Ok(entry)) => entry,
+                Some(Err(why)) => {
+                    unreadable.push(not_told(asked, why));
+                    continue;
+                }
+                None => {
+                    gone.push(*asked);
+                    continue;
+                }
             };
             // A poll may have met it meanwhile.
             let before = self.open.get(entry.number);
@@ -121,6 +141,16 @@ impl Detector {
             .await?;
         let pace = self.looks.pace(&self.config, self.priority);
         self.open.confirmed(&same, &pace, Instant::now());
+        self.cannot_be_looked_at(unreadable).await
+    }
+
+    /// Hands on what GitHub fails at, and looks at it again when it would had nothing changed.
+    async fn cannot_be_looked_at(&self, some: Vec<Unreadable>) -> Result<(), WalkError> {
+        let numbers: Vec<u64> = some.iter().map(|one| one.number).collect();
+        self.hand_on_unreadable(some, Source::Sweep, Lane::Realtime)
+            .await?;
+        let pace = self.looks.pace(&self.config, self.priority);
+        self.open.confirmed(&numbers, &pace, Instant::now());
         Ok(())
     }
 
@@ -161,5 +191,14 @@ impl Detector {
             self.open.remove(before.number);
         }
         Ok(())
+    }
+}
+
+fn not_told(before: &KeyData, why: String) -> Unreadable {
+    Unreadable {
+        number: before.number,
+        id: Some(before.id.clone()),
+        updated_at: Some(before.updated_at),
+        why,
     }
 }

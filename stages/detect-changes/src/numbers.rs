@@ -205,7 +205,7 @@ impl Detector {
         for ((number, id), found) in hidden.iter().zip(seen.found) {
             let reason = "no list shows it, and GitHub knows its number".to_owned();
             let request = match found {
-                Some(entry) => {
+                Some(Ok(entry)) => {
                     let lane = self.lane(&entry, Source::Sweep, &together, false);
                     let lane = lane.unwrap_or(Lane::Bulk);
                     let request = self.sign(&entry, Source::Sweep, lane, "number");
@@ -213,7 +213,7 @@ impl Detector {
                     ChangeRequest { reason, ..request }
                 }
                 // Whoever fetches it finds out what it is.
-                None => ChangeRequest {
+                Some(Err(_)) | None => ChangeRequest {
                     repository: self.repository.clone(),
                     number: *number,
                     id: Some(id.clone()),

@@ -170,6 +170,11 @@ impl Looks {
     pub(crate) fn thrift(&self) -> u32 {
         thrift(self.state().points_left)
     }
+
+    /// How often is polled now.
+    pub(crate) fn polls_every(&self, config: &DetectConfig) -> Duration {
+        config.poll.saturating_mul(self.thrift())
+    }
 }
 
 #[cfg(test)]
@@ -239,6 +244,7 @@ mod tests {
         assert_eq!(settled(&looks), 60);
         looks.left(Some(700));
         assert_eq!((settled(&looks), looks.thrift()), (120, 2));
+        assert_eq!(looks.polls_every(&config), config.poll * 2);
         // Hundreds of repositories share the hour.
         for (repositories, seconds) in [(0, 60), (20, 60), (21, 120), (300, 900)] {
             assert_eq!(settled(&Looks::new(500, repositories)), seconds);

@@ -22,6 +22,10 @@ const AT_ONCE: u32 = 3;
 /// How long after a change GitHub shows it to everybody, and in another second.
 const SETTLED: SignedDuration = SignedDuration::from_secs(2);
 
+/// What is kept in the place of the digest of one that GitHub could not tell all of: when it can be read,
+/// it is news.
+const UNREADABLE: &str = "unreadable";
+
 /// Pages that the first poll reads at most, to know what was there.
 const FIRST_PAGES: u32 = 10;
 
@@ -79,6 +83,14 @@ impl Watermark {
 }
 
 impl LongWalk {
+    /// These were handed on, and nobody could read them: the watermark goes by them as by others.
+    fn passed(&mut self, unreadable: &[(u64, Timestamp)]) {
+        self.newest = self.newest.max(unreadable.iter().map(|(_, at)| *at).max());
+        let seen = unreadable.iter();
+        self.seen
+            .extend(seen.map(|(number, _)| (*number, UNREADABLE.to_owned())));
+    }
+
     /// Entries were handed on.
     fn met(&mut self, entries: &[KeyData], overlap: SignedDuration) {
         self.newest = self.newest.max(entries.iter().map(|e| e.updated_at).max());
@@ -142,6 +154,7 @@ impl Detector {
         let mut walk = LongWalk::default();
         for _ in 0..FIRST_PAGES {
             let page = self.recently_changed(walk.cursor.as_deref()).await?;
+            walk.passed(&dated(&page));
             walk.met(&page.entries, overlap);
             walk.cursor = page.next;
             let horizon = walk.newest.and_then(|at| at.checked_sub(overlap).ok());
@@ -212,7 +225,11 @@ impl Detector {
             };
             resumed = false;
             let next = page.next.clone();
-            let reached = page.entries.iter().any(|e| e.updated_at < horizon) || next.is_none();
+            let unreadable = dated(&page);
+            let times = page.entries.iter().map(|entry| entry.updated_at);
+            let mut times = times.chain(unreadable.iter().map(|(_, at)| *at));
+            let reached = times.any(|at| at < horizon) || next.is_none();
+            walk.passed(&unreadable);
             let mut page = scan.page(&self.repository, number, reached, page);
             page.entries.retain(|entry| entry.updated_at >= horizon);
             walk.met(&page.entries, overlap);
@@ -270,6 +287,14 @@ impl Detector {
         });
         news
     }
+}
+
+/// Those of a page that GitHub could not tell all of, as far as it told when they changed.
+fn dated(page: &KeyDataPage) -> Vec<(u64, Timestamp)> {
+    let dated = page.unreadable.iter();
+    dated
+        .filter_map(|one| Some((one.number?, one.updated_at?)))
+        .collect()
 }
 
 /// Since when the list brings nothing new. Lost at a restart: the list is read then.
@@ -346,6 +371,19 @@ mod tests {
             next.is_news(&labelled),
             "a second change within one second is news"
         );
+    }
+
+    #[test]
+    fn the_watermark_goes_by_what_cannot_be_read() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut walk = LongWalk::default();
+        walk.passed(&[(3, at(300))]);
+        walk.met(&[entry(2, 290)], SignedDuration::from_secs(60));
+        let next = watermark(0).advanced(walk);
+        assert_eq!(next.updated_at, at(300));
+        assert!(next.covers(Some((3, at(300)))));
+        assert!(next.is_news(&entry(3, 300)), "it can be read");
+        assert!(!next.is_news(&entry(2, 290)));
     }
 
     #[test]

@@ -176,6 +176,8 @@ impl Refresher {
                 .client
                 .key_data(repository, query, self.page_size, after.as_deref());
             let page = asked.await?;
+            let unreadable = page.unreadable.into_iter();
+            found.extend(unreadable.filter_map(|one| Some((one.number?, None))));
             found.extend(
                 page.entries
                     .into_iter()

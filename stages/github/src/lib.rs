@@ -57,7 +57,7 @@ pub use cost::{Cost, CostError, NODE_LIMIT, cost};
 pub use credential::Credential;
 pub use error::{Class, Error};
 pub use hook::{Attempt, Attempts, Hook};
-pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey};
+pub use key_data::{KeyDataPage, KeyDataQuery, RepositoryKey, Unreadable};
 pub use look::{KEY_DATA_PAGE, Look, LookAt, NODES, Seen};
 pub use mergeability::{MERGEABILITY_AT_ONCE, UNKNOWN};
 pub use numbers::{NUMBERS_AT_ONCE, Numbered};

@@ -13,9 +13,10 @@ use prmirror_proto::key_data::{ChecksKey, ContextKey, KeyData, Totals, contexts_
 use prmirror_proto::pull_request::counts_text;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::answer::GraphqlError;
 use crate::ask::quoted;
 use crate::client::{Client, Purpose};
 use crate::convert::{self, count};
@@ -243,14 +244,64 @@ fn compose(asked: &[LookAt]) -> (String, Vec<(usize, usize)>) {
     (documents::with_fragments(&text), places)
 }
 
-/// Whether each error only says that something is not there.
-fn only_absent(answer: &Answer) -> bool {
-    let absent = |kind: &Option<String>| kind.as_deref() == Some("NOT_FOUND");
-    answer.errors.iter().all(|error| absent(&error.error_type))
+/// So many of those that were asked for may fail while the others count, or half of them. When more do,
+/// GitHub is in trouble, or does not say what this build understands.
+const FEW: usize = 5;
+
+/// Whether an answer is none for all that fails in it.
+pub(crate) fn too_many(failed: usize, asked: usize) -> bool {
+    failed > FEW.max(asked / 2)
+}
+
+/// What is wrong with single ones of those that were asked for, by the place that `place` tells of an
+/// error; where it tells none the answer as a whole is none.
+///
+/// # Errors
+/// [`Error::TooHeavy`] when GitHub left something out because all of it was too much; else
+/// [`Error::Graphql`].
+pub(crate) fn apart<K: Ord>(
+    errors: Vec<GraphqlError>,
+    place: impl Fn(&GraphqlError) -> Option<K>,
+) -> Result<BTreeMap<K, GraphqlError>, Error> {
+    let heavy =
+        |error: &&GraphqlError| error.error_type.as_deref() == Some("RESOURCE_LIMITS_EXCEEDED");
+    if let Some(error) = errors.iter().find(heavy) {
+        return Err(Error::TooHeavy {
+            message: error.to_string(),
+        });
+    }
+    let places: Option<Vec<K>> = errors.iter().map(place).collect();
+    match places {
+        Some(places) => Ok(places.into_iter().zip(errors).collect()),
+        None => Err(Error::Graphql(errors)),
+    }
+}
+
+/// The place in a list that an error is about, if it is about one entry of it.
+pub(crate) fn place_in(error: &GraphqlError, list: &[&str]) -> Option<usize> {
+    let (way, rest) = error.path.as_deref()?.split_at_checked(list.len())?;
+    let there = way
+        .iter()
+        .map(Value::as_str)
+        .eq(list.iter().copied().map(Some));
+    let place = rest.first()?.as_u64()?;
+    usize::try_from(place).ok().filter(|_| there)
+}
+
+/// The list of a look, and the place in it, that an error is about.
+fn place_of(error: &GraphqlError) -> Option<(String, usize)> {
+    let list = error.field()?;
+    Some((list.to_owned(), place_in(error, &[list])?))
+}
+
+/// Whether an error only says that something is not there.
+fn is_absent(error: &GraphqlError) -> bool {
+    error.error_type.as_deref() == Some("NOT_FOUND")
 }
 
 impl Client {
-    /// Looks at pull requests: one point, and one more for every hundred whose checks are looked at.
+    /// Looks at pull requests: one point, and one more for every hundred whose checks are looked at. One
+    /// that GitHub fails at is told with what is wrong with it, in words.
     ///
     /// # Errors
     /// As they come; with [`crate::Class::Split`], fewer at once may help.
@@ -258,7 +309,7 @@ impl Client {
         &self,
         repository: &RepositoryName,
         asked: &[LookAt],
-    ) -> Result<Seen<Look>, Error> {
+    ) -> Result<Seen<Result<Look, String>>, Error> {
         let (document, places) = compose(asked);
         let purpose = Purpose {
             repository,
@@ -269,34 +320,33 @@ impl Client {
             document: Some(&document),
         };
         let answer = self.execute(&purpose, &json!({})).await?;
-        let shape = |error: serde_json::Error| Error::Shape(error.to_string());
-        if !only_absent(&answer) {
-            return Err(Error::Graphql(answer.errors));
-        }
-        let mut data: BTreeMap<String, Value> =
-            serde_json::from_str(answer.data.get()).map_err(shape)?;
+        let (absent, failed): (Vec<_>, Vec<_>) = answer.errors.into_iter().partition(is_absent);
+        let failed = apart(failed, place_of)?;
+        let mut data: BTreeMap<String, Value> = serde_json::from_str(answer.data.get())
+            .map_err(|error| Error::Shape(error.to_string()))?;
         let mut found = Vec::with_capacity(places.len());
         for (group, place) in places {
+            let list = format!("n{group}");
             let node = data
-                .get_mut(&format!("n{group}"))
+                .get_mut(&list)
                 .and_then(|nodes| nodes.get_mut(place))
                 .map(Value::take)
                 .ok_or_else(|| Error::Shape("a look without an answer".into()))?;
-            found.push(if node.is_null() {
-                None
-            } else {
-                let node: Node = serde_json::from_value(node).map_err(shape)?;
-                Some(Look::try_from(node)?)
+            found.push(match failed.get(&(list, place)) {
+                Some(error) => Some(Err(error.to_string())),
+                None if node.is_null() => None,
+                None => Some(look_of(node).map_err(|error| error.to_string())),
             });
         }
-        absent_are_told(&found, &answer)?;
+        are_told(&found, absent.len(), failed)?;
         Ok(Seen {
             observed_at: answer.sent_at,
             found,
         })
     }
 
-    /// Key data of up to [`NODES`] pull requests: one point for 74, two for 100.
+    /// Key data of up to [`NODES`] pull requests: one point for 74, two for 100. One that GitHub fails at
+    /// is told with what is wrong with it, in words.
     ///
     /// # Errors
     /// As they come.
@@ -304,14 +354,15 @@ impl Client {
         &self,
         repository: &RepositoryName,
         ids: &[String],
-    ) -> Result<Seen<KeyData>, Error> {
-        self.by_ids(repository, KEY_DATA, ids, |node: &key::KeyData| {
+    ) -> Result<Seen<Result<KeyData, String>>, Error> {
+        self.each_by_id(repository, KEY_DATA, ids, |node: &key::KeyData| {
             convert::key_data_of(node)
         })
         .await
     }
 
-    /// What an operation that takes `$ids` tells of these pull requests, in their order.
+    /// What an operation that takes `$ids` tells of these pull requests, in their order; nothing of those
+    /// that GitHub fails at, for who asks again.
     ///
     /// # Errors
     /// As they come.
@@ -322,9 +373,25 @@ impl Client {
         ids: &[String],
         read: impl Fn(&N) -> Result<T, Error>,
     ) -> Result<Seen<T>, Error> {
+        let seen = self.each_by_id(repository, operation, ids, read).await?;
+        let found = seen.found.into_iter();
+        Ok(Seen {
+            observed_at: seen.observed_at,
+            found: found.map(|one| one.and_then(Result::ok)).collect(),
+        })
+    }
+
+    async fn each_by_id<N: DeserializeOwned, T>(
+        &self,
+        repository: &RepositoryName,
+        operation: &'static str,
+        ids: &[String],
+        read: impl Fn(&N) -> Result<T, Error>,
+    ) -> Result<Seen<Result<T, String>>, Error> {
+        /// Each is read by itself: one that cannot be read keeps no other from being read.
         #[derive(Deserialize)]
-        struct Data<N> {
-            nodes: Vec<Option<N>>,
+        struct Data {
+            nodes: Vec<Option<Box<RawValue>>>,
         }
         let purpose = Purpose {
             repository,
@@ -335,19 +402,27 @@ impl Client {
             document: None,
         };
         let answer = self.execute(&purpose, &json!({ "ids": ids })).await?;
-        if !only_absent(&answer) {
-            return Err(Error::Graphql(answer.errors));
-        }
-        let data: Data<N> = serde_json::from_str(answer.data.get())
+        let (absent, failed): (Vec<_>, Vec<_>) = answer.errors.into_iter().partition(is_absent);
+        let failed = apart(failed, |error| place_in(error, &["nodes"]))?;
+        let data: Data = serde_json::from_str(answer.data.get())
             .map_err(|error| Error::Shape(error.to_string()))?;
         if data.nodes.len() != ids.len() {
             return Err(Error::Shape("fewer nodes than were asked for".into()));
         }
-        let found = data.nodes.iter();
-        let found = found
-            .map(|node| node.as_ref().map(&read).transpose())
-            .collect::<Result<Vec<_>, _>>()?;
-        absent_are_told(&found, &answer)?;
+        let read = |node: &RawValue| {
+            let node: N = serde_json::from_str(node.get())
+                .map_err(|error| Error::Shape(error.to_string()))?;
+            read(&node)
+        };
+        let mut found = Vec::with_capacity(ids.len());
+        for (place, node) in data.nodes.iter().enumerate() {
+            found.push(match (failed.get(&place), node) {
+                (Some(error), _) => Some(Err(error.to_string())),
+                (None, None) => None,
+                (None, Some(node)) => Some(read(node).map_err(|error| error.to_string())),
+            });
+        }
+        are_told(&found, absent.len(), failed)?;
         Ok(Seen {
             observed_at: answer.sent_at,
             found,
@@ -355,13 +430,31 @@ impl Client {
     }
 }
 
-/// A null that no error explains says nothing, least of all that something is gone.
-fn absent_are_told<T>(found: &[Option<T>], answer: &Answer) -> Result<(), Error> {
-    let absent = found.iter().filter(|one| one.is_none()).count();
-    if absent > answer.errors.len() {
+fn look_of(node: Value) -> Result<Look, Error> {
+    let node: Node =
+        serde_json::from_value(node).map_err(|error| Error::Shape(error.to_string()))?;
+    Look::try_from(node)
+}
+
+/// A null that no error explains says nothing, least of all that something is gone; and where too much
+/// failed, nothing is said of the rest.
+fn are_told<T, K>(
+    found: &[Option<Result<T, String>>],
+    absent: usize,
+    errors: BTreeMap<K, GraphqlError>,
+) -> Result<(), Error> {
+    if found.iter().filter(|one| one.is_none()).count() > absent {
         return Err(Error::Shape("a null among the pull requests".into()));
     }
-    Ok(())
+    let mut failed = found.iter().flatten().filter_map(|one| one.as_ref().err());
+    if !too_many(failed.clone().count(), found.len()) {
+        return Ok(());
+    }
+    Err(if errors.is_empty() {
+        Error::Shape(failed.next().cloned().unwrap_or_default())
+    } else {
+        Error::Graphql(errors.into_values().collect())
+    })
 }
 
 #[cfg(test)]
@@ -388,5 +481,42 @@ mod tests {
         // The sixth is the second of those whose checks are looked at.
         assert_eq!((places[0], places[1], places[5]), ((0, 0), (1, 0), (0, 1)));
         assert!(text.contains("fragment LookAtChecks"));
+    }
+
+    #[test]
+    fn an_error_is_about_one_entry_or_about_the_answer() {
+        let error = |path: Value| GraphqlError {
+            path: serde_json::from_value(path).unwrap(),
+            ..GraphqlError::default()
+        };
+        let nested = error(json!(["n0", 3, "statusCheckRollup", "contexts"]));
+        assert_eq!(place_of(&nested), Some(("n0".to_owned(), 3)));
+        assert_eq!(place_in(&nested, &["n1"]), None);
+        for path in [
+            json!(null),
+            json!([]),
+            json!(["n0"]),
+            json!(["n0", "nodes"]),
+            json!([0]),
+        ] {
+            assert_eq!(place_of(&error(path.clone())), None, "{path}");
+        }
+        let list = ["repository", "pullRequests", "nodes"];
+        let listed = error(json!(["repository", "pullRequests", "nodes", 7]));
+        assert_eq!(place_in(&listed, &list), Some(7));
+        let whole = error(json!(["repository", "pullRequests"]));
+        assert_eq!(place_in(&whole, &list), None);
+
+        let errors = vec![listed.clone(), whole];
+        let told = apart(errors, |error| place_in(error, &list));
+        assert!(matches!(told, Err(Error::Graphql(_))), "{told:?}");
+        let heavy = GraphqlError {
+            error_type: Some("RESOURCE_LIMITS_EXCEEDED".to_owned()),
+            ..listed.clone()
+        };
+        let told = apart(vec![heavy], |error| place_in(error, &list));
+        assert!(matches!(told, Err(Error::TooHeavy { .. })), "{told:?}");
+        let told = apart(vec![listed], |error| place_in(error, &list)).unwrap();
+        assert_eq!(told.into_keys().collect::<Vec<_>>(), [7]);
     }
 }

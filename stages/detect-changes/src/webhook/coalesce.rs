@@ -53,6 +53,8 @@ struct Group {
     signs: u32,
     first: Instant,
     due: Instant,
+    /// It is due, whatever else comes.
+    at_once: bool,
     waiting: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
@@ -136,19 +138,22 @@ impl Inner {
             signs: 0,
             first: now,
             due: now + self.quiet,
+            at_once: false,
             waiting: Vec::new(),
         });
-        group.due = if at_once {
-            now
-        } else {
-            (now + self.quiet).min(group.first + self.max_delay)
-        };
+        if at_once {
+            group.due = now;
+            group.at_once = true;
+        } else if !group.at_once {
+            group.due = (now + self.quiet).min(group.first + self.max_delay);
+        }
         group.signs += 1;
         group.waiting.push(done);
         if joined {
             let old = std::mem::replace(&mut group.news, news);
             let news = &mut group.news;
             news.id = news.id.take().or(old.id);
+            news.urgent |= old.urgent;
             news.noticed_at = news.noticed_at.min(old.noticed_at);
             news.changed_at = match (news.changed_at, old.changed_at) {
                 (Some(one), Some(other)) => Some(one.min(other)),

@@ -61,6 +61,8 @@ pub(crate) struct Payload<'a> {
     pub(crate) repositories_removed: Option<&'a RawValue>,
     #[serde(borrow)]
     repositories: Option<&'a RawValue>,
+    #[serde(borrow)]
+    installation: Option<&'a RawValue>,
 }
 
 /// A part as a `T`, if that is what it is.
@@ -244,6 +246,23 @@ impl Payload<'_> {
 
     pub(crate) fn text(&self, raw: Option<&RawValue>) -> Option<String> {
         part(raw)
+    }
+
+    /// Who owns what an installation is of.
+    pub(crate) fn account(&self) -> Option<String> {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Installation {
+            #[serde(deserialize_with = "lenient")]
+            account: Option<Account>,
+        }
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Account {
+            #[serde(deserialize_with = "lenient")]
+            login: Option<String>,
+        }
+        part::<Installation>(self.installation)?.account?.login
     }
 
     /// The repositories that an installation's event names.

@@ -89,6 +89,8 @@ pub(crate) enum Reading {
     Nothing(&'static str),
     /// Somebody should know: the repositories that it is about, what one is known by, and what happened.
     Notice(Vec<RepositoryName>, Ids, String),
+    /// The same of all repositories of an owner.
+    OwnerNotice(String, String),
 }
 
 /// A payload that is not what its event promises.
@@ -450,11 +452,14 @@ fn installation(event: &str, action: &str, payload: &Payload<'_>) -> Reading {
         ("installation_repositories", "removed") => "was taken from the GitHub App's installation",
         _ => return Reading::Nothing(NOT_ABOUT),
     };
-    Reading::Notice(
-        payload.listed(payload.repositories_removed),
-        Ids::default(),
-        told.to_owned(),
-    )
+    let names = payload.listed(payload.repositories_removed);
+    match payload.account() {
+        // Of which repositories it was is not always told.
+        Some(owner) if names.is_empty() && event == "installation" => {
+            Reading::OwnerNotice(owner, told.to_owned())
+        }
+        Some(_) | None => Reading::Notice(names, Ids::default(), told.to_owned()),
+    }
 }
 
 /// `pr-7` of `refs/heads/gh-readonly-queue/main/pr-7-<commit>`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use prmirror_github::{Class, Client, Error};
+use prmirror_github::Client;
 use prmirror_kit::{
     Backoff, Batch, Bus, Delivery, Input, KvError, Metric, Metrics, Outcome, Setup,
 };
@@ -18,7 +18,7 @@ use super::heads::Heads;
 use super::identities::Identities;
 use super::known;
 use super::learnt::Learnt;
-use super::lookup::Lookups;
+use super::lookup::{Lookups, Silence};
 use super::payload::Ids;
 use super::signs::{self, Head, Reading, Sign, Signs, Unknown};
 use super::tables::{self, Known, Silent};
@@ -30,6 +30,11 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(180);
 
 /// How long GitHub, the tables or the index may be silent until it is left to polls and sweeps.
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
+
+/// Batches in hand at once. One comes every tenth of a second, and is in hand until the slowest request
+/// that covers a delivery of it was sent, which takes up to `webhooks.max_delay`, or until GitHub has said
+/// whose head a commit is.
+const BATCHES: usize = 256;
 
 /// The durable consumer of deliveries.
 pub(crate) const DURABLE: &str = "detect-changes-webhooks";
@@ -116,10 +121,10 @@ impl Webhooks {
                 max_wait: Duration::from_millis(100),
                 ..Batch::default()
             },
-            concurrency: 64,
+            concurrency: BATCHES,
             ack_wait: Duration::from_secs(60),
-            // With pauses of up to a minute: longer than anything is waited for.
-            max_deliver: 200,
+            // Nothing is wrong with a delivery that waits: `put_off` gives up what has waited for too long.
+            max_deliver: i64::MAX,
             max_ack_pending: 40_000,
             ..Input::new(STREAM_WEBHOOKS, DURABLE, "pr.webhooks.>")
         }
@@ -151,6 +156,7 @@ impl Webhooks {
                     Err(pending) => put_off(&pending, delivery),
                 };
             }
+            Ok(Reading::OwnerNotice(owner, told)) => return self.notice_of_owner(&owner, &told),
             Err(error) => {
                 return Outcome::Park {
                     code: CODE_UNREADABLE.to_owned(),
@@ -195,7 +201,7 @@ impl Webhooks {
                     what: what.clone(),
                     cause: delivery.id(),
                     noticed_at: webhook.received_at,
-                    changed_at: said.changed_at.or(Some(webhook.received_at)),
+                    changed_at: said.changed_at,
                 })
             })
             .collect();
@@ -253,7 +259,7 @@ impl Webhooks {
         if self.is(repository, ids).await? == Some(false) {
             // Of a repository that had the name, or of one that has just got it.
             let asked = self.identities.ask(&self.client, repository).await;
-            asked.map_err(|error| silent(&error))?;
+            asked.map_err(|error| Pending::from(Silence::from(&error)))?;
             if self.is(repository, ids).await? == Some(false) {
                 return Ok(Err("another-repository-of-the-name"));
             }
@@ -290,6 +296,25 @@ impl Webhooks {
             "repository-not-mirrored"
         };
         Ok(Outcome::Skip { reason })
+    }
+
+    /// A notice about whatever of an owner is mirrored.
+    fn notice_of_owner(&self, owner: &str, told: &str) -> Outcome {
+        let names = self.repositories.values();
+        let mut names: Vec<String> = names
+            .filter(|name| name.owner.eq_ignore_ascii_case(owner))
+            .map(ToString::to_string)
+            .collect();
+        if names.is_empty() {
+            return Outcome::Skip {
+                reason: "repository-not-mirrored",
+            };
+        }
+        names.sort();
+        tracing::warn!(repository = names.join(", "), "GitHub says: {told}");
+        Outcome::Skip {
+            reason: "repository-changed",
+        }
     }
 
     /// The pull requests that a delivery is about.
@@ -403,7 +428,7 @@ impl Webhooks {
             }
             numbers = match self.lookups.ask(repository, oid).await {
                 Ok(numbers) => numbers,
-                Err(error) => return Err(silent(&error)),
+                Err(silence) => return Err(silence.into()),
             };
             if numbers.is_empty() {
                 return Err(Pending::Unknown(oid.to_owned()));
@@ -422,13 +447,10 @@ impl Webhooks {
     }
 }
 
-fn silent(error: &Error) -> Pending {
-    let pause = match error.class() {
-        Class::Wait(pause) => pause,
-        Class::Retry | Class::Split => Duration::from_secs(10),
-        Class::Operator => Duration::from_secs(60),
-    };
-    Pending::Silent(pause, error.to_string())
+impl From<Silence> for Pending {
+    fn from(silence: Silence) -> Self {
+        Self::Silent(silence.pause, silence.reason)
+    }
 }
 
 fn broker(error: &KvError) -> Pending {
@@ -472,4 +494,50 @@ fn action_of(webhook: &WebhookDelivery) -> Option<String> {
     }
     let read = serde_json::from_str::<Action>(webhook.payload.get());
     read.ok().map(|read| read.action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A delivery that was stored so long ago, and is handed out for the thousandth time.
+    fn stored_before(age: Duration) -> Delivery {
+        let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+        let age = jiff::SignedDuration::from_secs(seconds);
+        Delivery {
+            subject: "pr.webhooks.check_run.d-1".to_owned(),
+            envelope: Default::default(),
+            headers: Default::default(),
+            body: Default::default(),
+            stream: STREAM_WEBHOOKS.to_owned(),
+            stream_sequence: 1,
+            delivered: 1_000,
+            published_at: Timestamp::now().checked_sub(age).unwrap_or_default(),
+            pending: 0,
+        }
+    }
+
+    /// Only its age ends the waiting of a delivery, however often it was handed out.
+    #[test]
+    fn what_waits_is_given_up_after_its_time() {
+        assert_eq!(Webhooks::input().max_deliver, i64::MAX);
+        let minute = Duration::from_secs(60);
+        let silent = Pending::Silent(minute * 5, "no answer".to_owned());
+        let unknown = Pending::Unknown("f".repeat(40));
+        for (pending, waits, reason) in [
+            (&silent, SILENT_FOR, "nobody-answered"),
+            (&unknown, UNKNOWN_FOR, "commit-of-no-pull-request"),
+        ] {
+            let outcome = put_off(pending, &stored_before(waits - minute));
+            assert!(
+                matches!(outcome, Outcome::Retry { after, .. } if after <= minute),
+                "{outcome:?}"
+            );
+            let outcome = put_off(pending, &stored_before(waits + minute));
+            assert!(
+                matches!(outcome, Outcome::Skip { reason: given } if given == reason),
+                "{outcome:?}"
+            );
+        }
+    }
 }

@@ -263,6 +263,56 @@ async fn who_is_slow_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_slow_keeps_nobody_else_waiting() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        let mut header = TcpStream::connect(process.address).await.unwrap();
+        let begun = b"POST /webhooks HTTP/1.1\r\nX-A: 1\r\n";
+        header.write_all(begun).await.unwrap();
+        let mut body = TcpStream::connect(process.address).await.unwrap();
+        body.write_all(post.head().as_bytes()).await.unwrap();
+        body.write_all(&post.body[..1]).await.unwrap();
+        held.push((header, body));
+    }
+    assert_eq!(post.send(process.address).await, (202, "stored".to_owned()));
+    assert_eq!(world.request(1).await.basis, "webhook:d-1");
+    drop(held);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_payload_of_github_is_taken_and_no_larger_one() {
+    let mut world = World::new(1).await;
+    assert_eq!(world.limits.largest, 25 << 20);
+    // Only its size is to matter, however slow the machine.
+    (world.limits.read, world.limits.store) = (Duration::from_secs(60), Duration::from_secs(60));
+    let process = world.start().await;
+    let largest = world.limits.largest;
+    let mut payload = about(1, "edited", &world.head(1));
+    payload["noise"] = json!("");
+    let mut text = noise(largest);
+    text.truncate(largest + 1 - payload.to_string().len());
+    payload["noise"] = json!(text);
+    let larger = Post::delivery("pull_request", "d-larger", &payload);
+    assert_eq!(larger.body.len(), largest + 1);
+    // It is refused for its length, and not read.
+    let mut stream = TcpStream::connect(process.address).await.unwrap();
+    stream.write_all(larger.head().as_bytes()).await.unwrap();
+    assert_eq!(answer(stream).await.0, 413);
+    text.pop();
+    payload["noise"] = json!(text);
+    let post = Post::delivery("pull_request", "d-largest", &payload);
+    assert_eq!(post.body.len(), largest);
+    assert_eq!(post.send(process.address).await, (202, "stored".to_owned()));
+    assert_eq!(world.request(1).await.basis, "webhook:d-largest");
+    assert_eq!(world.deliveries().await, 1);
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn beyond_what_there_is_room_for_the_sender_is_told_to_come_again() {
     let mut world = World::new(1).await;
     world.limits = Limits {

@@ -300,6 +300,147 @@ async fn what_moves_while_one_walks_is_met() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_watermark_stays_while_the_broker_takes_nothing() {
+    let world = unwatched().await;
+    let jetstream = world.bus.jetstream();
+    jetstream.delete_stream(STREAM_CHANGES).await.unwrap();
+    for number in 1..=3_u64 {
+        let time = at(1_000 + number as i64);
+        world.update(NAME, number, |pr| pr["updatedAt"] = json!(time));
+    }
+    let before = world.asked(POLL);
+    let _process = world.start().await;
+    eventually("a poll has failed", || async {
+        (world.asked(POLL) >= before + 2).then_some(())
+    })
+    .await;
+    let mark = world.watermark().await.unwrap();
+    assert_eq!((mark.updated_at.to_string(), mark.walk), (at(300), None));
+    prmirror_kit::ensure_topology(&world.bus, &world.pipeline)
+        .await
+        .unwrap();
+    world.polled(&at(1_003)).await;
+    let handed_on: BTreeSet<u64> = world
+        .requests(Source::Poll)
+        .await
+        .iter()
+        .map(|request| request.number)
+        .collect();
+    assert_eq!(handed_on, (1..=3).collect());
+}
+
+/// A list can lag: what it shows late, with a time that was passed, is within the overlap.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_list_shows_late_is_found_in_the_overlap() {
+    let mut world = World::new(&[NAME], 5).await;
+    world.pipeline.detect.poll = Duration::from_millis(100);
+    let _process = world.start().await;
+    world.polled(&at(5)).await;
+    eventually("the sweep after the backfill is done", || async {
+        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
+        sweeps.iter().any(|page| page.last).then_some(())
+    })
+    .await;
+    world.sim.unlist_pr(OWNER, NAME, 3, true).unwrap();
+    world.update(NAME, 3, |pr| pr["updatedAt"] = json!(at(99)));
+    world.update(NAME, 5, |pr| pr["updatedAt"] = json!(at(100)));
+    world.polled(&at(100)).await;
+    let numbers = |requests: &[ChangeRequest]| -> BTreeSet<u64> {
+        requests.iter().map(|request| request.number).collect()
+    };
+    let found = world.requests(Source::Poll).await;
+    assert_eq!(numbers(&found), BTreeSet::from([5]));
+    world.sim.unlist_pr(OWNER, NAME, 3, false).unwrap();
+    let late = world.request(Source::Poll, 3).await;
+    assert_eq!(late.changed_at.unwrap().to_string(), at(99));
+    let mark = world.watermark().await.unwrap();
+    assert_eq!(mark.updated_at.to_string(), at(100));
+}
+
+/// Why a request was made that is about what GitHub fails at.
+const FAILS: &str = "GitHub cannot tell all of it: ";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_github_cannot_list_holds_up_no_other() {
+    let mut world = World::new(&[NAME], 30).await;
+    world.pipeline.detect.poll = Duration::from_millis(100);
+    // The first of each page: the oldest of a sweep, and what changed last of a poll.
+    for operation in [POLL, SWEEP] {
+        let fault = Fault::new(Effect::PullRequestFailed).operation(operation);
+        world.sim.faults().add(fault);
+    }
+    let _process = world.start().await;
+    world.polled(&at(30)).await;
+    let swept = eventually("the sweep after the backfill is done", || async {
+        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
+        sweeps.into_iter().find(|page| page.last)
+    })
+    .await;
+    assert_eq!((swept.entries.len(), swept.total_count), (29, 30));
+    let walked = world.requests(Source::Backfill).await;
+    let walked: BTreeSet<u64> = walked.iter().map(|request| request.number).collect();
+    assert_eq!(walked, (2..=30).collect());
+    let oldest = world.request(Source::Sweep, 1).await;
+    assert!(oldest.reason.starts_with(FAILS), "{}", oldest.reason);
+    assert_eq!((oldest.lane, oldest.id.is_some()), (Lane::Bulk, true));
+
+    world.update(NAME, 25, |pr| pr["updatedAt"] = json!(at(1_001)));
+    world.polled(&at(1_001)).await;
+    let newest = world.request(Source::Poll, 25).await;
+    assert!(newest.reason.starts_with(FAILS), "{}", newest.reason);
+    assert_eq!(newest.changed_at.unwrap().to_string(), at(1_001));
+    world.update(NAME, 20, |pr| pr["updatedAt"] = json!(at(1_000)));
+    let other = world.request(Source::Poll, 20).await;
+    assert_eq!(other.seen.unwrap().number, 20);
+    // When it can be read again, it is news.
+    world.sim.faults().clear();
+    eventually("it is handed on as it is", || async {
+        let requests = world.requests(Source::Poll).await;
+        let known = requests.into_iter().find(|request| request.number == 25)?;
+        known.seen.map(|_| ())
+    })
+    .await;
+}
+
+/// The whole answer fails, of however few it is: who they are GitHub tells, and each of them is fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_never_comes_is_passed_over() {
+    let mut world = World::new(&[NAME], 8).await;
+    world.pipeline.detect.poll = Duration::from_millis(100);
+    let fault = Fault::new(Effect::SomethingWentWrong).operation(SWEEP);
+    world.sim.faults().add(fault);
+    let _process = world.start().await;
+    for number in 1..=8 {
+        let request = world.request(Source::Sweep, number).await;
+        assert!(request.reason.starts_with(FAILS), "{}", request.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_github_cannot_look_at_holds_up_no_other() {
+    // Its part of the answer is missing, or the whole of every answer that it has a part in.
+    for effect in [Effect::PullRequestFailed, Effect::SomethingWentWrong] {
+        let mut world = World::new(&[NAME], 60).await;
+        let detect = &mut world.pipeline.detect;
+        (detect.unsettled, detect.sweep_open) = (SOON, Duration::from_millis(200));
+        let fault = Fault::new(effect.clone()).operation("PullRequestsLooked");
+        world.sim.faults().add(fault.number(3));
+        let _process = world.start().await;
+        eventually("it was looked at", || async {
+            (world.asked("PullRequestsLooked") > 0).then_some(())
+        })
+        .await;
+        if effect == Effect::PullRequestFailed {
+            let request = world.request(Source::Sweep, 3).await;
+            assert!(request.reason.starts_with(FAILS), "{}", request.reason);
+        }
+        world.update(NAME, 50, |pr| pr["isDraft"] = json!(true));
+        let request = world.request(Source::Sweep, 50).await;
+        assert!(request.seen.unwrap().is_draft, "{effect:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_days_of_absence_what_is_beyond_a_thousand_is_bulk() {
     let mut world = World::new(&[NAME], 60).await;
     world.pipeline.github.page_size = 20;
@@ -460,6 +601,7 @@ async fn a_look_finds_what_leaves_updated_at_alone() {
     world.update(NAME, 50, |pr| pr["statusCheckRollup"] = ended);
     let request = world.request(Source::Sweep, 50).await;
     assert_eq!((request.lane, request.changed_at), (Lane::Realtime, None));
+    assert!(request.urgent, "somebody waits for its end");
     let seen = request.seen.unwrap();
     assert!(seen.checks.unwrap().contexts.is_some());
     // Closed, and gone.

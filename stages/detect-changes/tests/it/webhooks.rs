@@ -8,7 +8,7 @@ use prmirror_kit::Metric;
 use prmirror_kit::config::Repository;
 use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::messages::{ChangeRequest, Lane};
-use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_QUARANTINE};
+use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_QUARANTINE, STREAM_WEBHOOKS};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -34,6 +34,60 @@ async fn a_burst_on_one_commit_costs_a_fetch_or_two() {
     assert!((1..=2).contains(&sent), "{sent} requests");
     // None of the checks named the pull request; GitHub was asked once.
     assert_eq!(world.sim.stats().requests, 1);
+    process.running.stop().await.unwrap();
+}
+
+/// A body that is sent again and again under new ids has its signature, and costs a fetch or two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_costs_a_fetch_or_two() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.quiet = Duration::from_secs(2);
+    world.pipeline.webhooks.max_delay = Duration::from_secs(20);
+    let process = world.start().await;
+    let (payload, address) = (about(1, "edited", &world.head(1)), process.address);
+    let posts = (0..100).map(|n| Post::delivery("pull_request", &format!("d-{n}"), &payload));
+    let sent = posts.map(|post| async move { post.send(address).await.0 });
+    let statuses = futures::future::join_all(sent).await;
+    assert!(statuses.iter().all(|status| *status == 202), "{statuses:?}");
+    world.settled().await;
+    let sent = world.sent().await;
+    assert!((1..=2).contains(&sent), "{sent} requests");
+    process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_about_a_known_commit_finds_its_pull_request() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let head = world.head(1);
+    let opened = Post::delivery("pull_request", "d-0", &about(1, "opened", &head));
+    assert_eq!(opened.send(process.address).await.0, 202);
+    world.settled().await;
+    let on_commit = |event: &str| {
+        json!({
+            "action": "completed",
+            event: { "head_sha": head, "head_branch": "fix" },
+            "repository": in_payload(),
+        })
+    };
+    let status = json!({
+        "sha": head, "state": "success", "branches": [], "repository": in_payload(),
+    });
+    for (event, payload, urgent) in [
+        ("status", status, true),
+        ("workflow_run", on_commit("workflow_run"), true),
+        ("workflow_job", on_commit("workflow_job"), false),
+    ] {
+        let post = Post::delivery(event, &format!("d-{event}"), &payload);
+        assert_eq!(post.send(process.address).await.0, 202, "{event}");
+        world.settled().await;
+        let request = world.request(1).await;
+        assert_eq!(request.basis, format!("webhook:d-{event}"));
+        assert_eq!(request.urgent, urgent, "{event}");
+        // When it was received is not when it happened.
+        assert_eq!(request.changed_at, None, "{event}");
+    }
+    assert_eq!(world.sim.stats().requests, 0, "the index knew");
     process.running.stop().await.unwrap();
 }
 
@@ -413,6 +467,17 @@ async fn every_example_is_accepted_and_leads_where_it_should() {
             .map(|request| format!("{}#{}", request.repository, request.number))
             .collect();
         (found == expected).then_some(())
+    })
+    .await;
+    // Those about commits that nobody knows are tried again for some time.
+    let metrics = &process.setup.context.metrics;
+    eventually("every delivery was read", || async {
+        let stream = world.bus.jetstream().get_stream(STREAM_WEBHOOKS).await;
+        let info = stream.ok()?.consumer_info("detect-changes-webhooks").await;
+        let info = info.ok()?;
+        let waits = metrics.value(Metric::Messages, &[("outcome", "retry")]);
+        let is_read = info.num_pending == 0 && info.num_ack_pending as i64 <= waits;
+        is_read.then_some(())
     })
     .await;
     assert!(stored(&world.bus, STREAM_QUARANTINE).await.is_empty());

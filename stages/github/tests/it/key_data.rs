@@ -110,7 +110,7 @@ async fn a_page_names_the_repository_as_it_is_now() {
     assert_eq!(after.entries, before.entries);
 }
 
-/// A page with holes is none: what is not on it would pass for what does not exist.
+/// A page whose holes nothing explains is none: what is not on it would pass for what does not exist.
 #[tokio::test]
 async fn a_page_with_holes_is_an_error() {
     let sim = empty();
@@ -165,6 +165,58 @@ async fn a_page_with_holes_is_an_error() {
     }
 }
 
+/// One that GitHub fails at keeps no other from being listed, and is told.
+#[tokio::test]
+async fn one_that_fails_is_told_apart() {
+    let sim = empty();
+    for number in 1..=12 {
+        sim.add_pr(OWNER, NAME, long(number, 2)).unwrap();
+    }
+    let client = client(&sim);
+    let query = KeyDataQuery::Created;
+    let page = async || client.key_data(&repository(), query, 10, None).await;
+    let whole = page().await.unwrap();
+    assert_eq!(whole.unreadable, []);
+    let wrong = Effect::WrongType {
+        field: "headRefOid".to_owned(),
+    };
+    let nothing = Effect::Null {
+        field: "labels".to_owned(),
+    };
+    // It is the first on the page. Where nothing of it is there, a further question tells who it is.
+    for (effect, points) in [(Effect::PullRequestFailed, 2), (wrong, 1), (nothing, 1)] {
+        let fault = Fault::new(effect.clone()).operation("PullRequestsCreated");
+        sim.faults().add(fault);
+        let before = sim.stats().points;
+        let holed = page().await.unwrap();
+        assert_eq!(sim.stats().points - before, points, "{effect:?}");
+        assert_eq!(holed.entries, whole.entries[1..], "{effect:?}");
+        assert_eq!((holed.total_count, &holed.next), (12, &whole.next));
+        let told: Vec<_> = holed
+            .unreadable
+            .iter()
+            .map(|one| (one.number, one.id.as_deref(), one.updated_at))
+            .collect();
+        let first = &whole.entries[0];
+        let expected = (
+            Some(first.number),
+            Some(first.id.as_str()),
+            Some(first.updated_at),
+        );
+        assert_eq!(told, [expected], "{effect:?}");
+        sim.faults().clear();
+    }
+    // Nor does it matter that nobody tells who it is.
+    sim.faults().add(Fault::new(Effect::PullRequestFailed));
+    let holed = page().await.unwrap();
+    let told: Vec<_> = holed.unreadable.iter().map(|one| one.number).collect();
+    assert_eq!((holed.entries.len(), told), (9, vec![None]));
+    sim.faults().clear();
+    // What is left out because all of it was too much is asked for in smaller pages.
+    sim.faults().add(Fault::new(Effect::ResourceLimits));
+    assert!(page().await.unwrap_err().may_be_weight());
+}
+
 #[tokio::test]
 async fn values_and_kinds_that_are_not_known_survive() {
     let sim = empty();
@@ -195,4 +247,16 @@ async fn values_and_kinds_that_are_not_known_survive() {
     let checks = entry.checks.unwrap();
     assert_eq!((&*checks.state, checks.total), ("TOMORROW", 4));
     assert!(checks.contexts.is_some());
+}
+
+/// A label's name with half of a character in it, as no reader of JSON takes it.
+#[tokio::test]
+async fn half_a_character_costs_only_itself() {
+    let sim = empty();
+    let label = json!([{ "name": "broken \u{fffd}" }]);
+    sim.add_pr(OWNER, NAME, json!({ "number": 1, "labels": label }))
+        .unwrap();
+    sim.faults().add(Fault::new(Effect::LoneSurrogates));
+    let entries = walk(&client(&sim), KeyDataQuery::Created, 10).await;
+    assert_eq!(entries[0].labels, ["broken \u{fffd}"]);
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{NAME, OWNER, client, empty, long, repository};
 use github_sim::{Config, Effect, Fault, Generate, Sim, WorldConfig};
-use prmirror_github::{Class, Client, Error, KeyDataQuery, LookAt, Numbered, PROBED_AT_ONCE};
+use prmirror_github::{Class, Client, Error, KeyDataQuery, Look, LookAt, Numbered, PROBED_AT_ONCE};
 use prmirror_proto::{KeyData, RepositoryName};
 use serde_json::json;
 
@@ -36,13 +36,15 @@ async fn a_look_confirms_what_a_list_showed() {
         assert_eq!(sim.stats().points - before, points, "{}", asked.len());
         assert_eq!(seen.found.len(), asked.len());
         for (entry, look) in entries.iter().cycle().zip(&seen.found) {
-            assert!(look.as_ref().unwrap().confirms(entry), "{entry:?} {look:?}");
+            let confirms = |look: &Look| look.confirms(entry);
+            let look = look.as_ref().map(|look| look.as_ref().map(confirms));
+            assert_eq!(look, Some(Ok(true)), "{entry:?}");
         }
     }
     let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
     let seen = client.key_data_by_id(&repository(), &ids).await.unwrap();
-    let seen: Vec<KeyData> = seen.found.into_iter().flatten().collect();
-    assert_eq!(seen, entries);
+    let seen: Result<Vec<KeyData>, String> = seen.found.into_iter().flatten().collect();
+    assert_eq!(seen, Ok(entries));
     assert!(sim.stats().detail_requests.is_empty());
 }
 
@@ -65,7 +67,7 @@ async fn a_look_tells_what_changed_and_what_is_gone() {
         let asked = looks(&entries, checks);
         let seen = client.look(&repository(), &asked).await.unwrap();
         let told = entries.iter().zip(seen.found);
-        told.map(|(entry, look)| look.map(|look| look.confirms(entry)))
+        told.map(|(entry, look)| look.map(|look| look.unwrap().confirms(entry)))
             .collect::<Vec<_>>()
     };
     // A re-run that ended as the run before shows in the ids of the checks alone.
@@ -91,7 +93,6 @@ async fn what_fails_is_not_gone() {
     let client = client(&sim);
     let entries = list(&client).await;
     for effect in [
-        Effect::PullRequestFailed,
         Effect::ResourceLimits,
         Effect::TimeOut,
         Effect::SomethingWentWrong,
@@ -105,6 +106,48 @@ async fn what_fails_is_not_gone() {
         assert_eq!(error.class(), Class::Split, "{effect:?}: {error}");
         sim.faults().clear();
     }
+}
+
+/// One that GitHub fails at, or that is not as it should be, keeps no other from being looked at.
+#[tokio::test]
+async fn one_that_fails_is_told_apart() {
+    let sim = empty();
+    for number in 1..=8 {
+        sim.add_pr(OWNER, NAME, long(number, 3)).unwrap();
+    }
+    let client = client(&sim);
+    let entries = list(&client).await;
+    sim.hide_pr(OWNER, NAME, 2, true).unwrap();
+    let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
+    let wrong = |field: &str| Effect::WrongType {
+        field: field.to_owned(),
+    };
+    let nothing = Effect::Null {
+        field: "reviews".to_owned(),
+    };
+    for effect in [Effect::PullRequestFailed, wrong("headRefOid"), nothing] {
+        sim.faults().add(Fault::new(effect.clone()).number(7));
+        let looked = client.look(&repository(), &looks(&entries, true)).await;
+        let looked = looked.unwrap();
+        let read = client.key_data_by_id(&repository(), &ids).await.unwrap();
+        for (place, (look, read)) in looked.found.iter().zip(&read.found).enumerate() {
+            let (look, read) = (look.as_ref(), read.as_ref());
+            let told = (look.map(Result::is_ok), read.map(Result::is_ok));
+            let expected = match place + 1 {
+                2 => None,
+                number => Some(number != 7),
+            };
+            assert_eq!(told, (expected, expected), "{effect:?}, #{}", place + 1);
+        }
+        sim.faults().clear();
+    }
+    // When most fail, GitHub is in trouble.
+    for number in 3..=8 {
+        let change = |pr: &mut serde_json::Value| pr["reviews"] = json!(null);
+        sim.update_pr(OWNER, NAME, number, change).unwrap();
+    }
+    let error = client.look(&repository(), &looks(&entries, true)).await;
+    assert!(matches!(error, Err(Error::Shape(_))), "{error:?}");
 }
 
 #[tokio::test]

@@ -129,6 +129,35 @@ async fn what_is_urgent_goes_at_once_and_its_echoes_wait() {
 }
 
 #[tokio::test]
+async fn what_joins_an_urgent_sign_does_not_hold_it_up() {
+    let world = World::new(LONG, LONG).await;
+    // Both are there before anything is sent.
+    let urgent = world.add(7, "completed", true);
+    let after = world.add(7, "created", false);
+    covered(urgent).await;
+    covered(after).await;
+    let (waiting, sent) = world.requests().await;
+    assert_eq!((waiting.len(), sent), (1, 1));
+    assert_eq!(waiting[0].basis, "created");
+    assert!(waiting[0].urgent);
+}
+
+#[tokio::test]
+async fn what_joins_an_urgent_sign_that_has_to_wait_leaves_it_urgent() {
+    let world = World::new(LONG, LONG).await;
+    covered(world.add(7, "completed", true)).await;
+    let echo = world.add(7, "completed again", true);
+    let after = world.add(7, "created", false);
+    world.shutdown.cancel();
+    covered(echo).await;
+    covered(after).await;
+    let (waiting, sent) = world.requests().await;
+    assert_eq!((waiting.len(), sent), (1, 2));
+    assert_eq!(waiting[0].basis, "created");
+    assert!(waiting[0].urgent);
+}
+
+#[tokio::test]
 async fn nothing_counts_as_sent_before_the_broker_holds_it() {
     let world = World::new(Duration::from_millis(10), LONG).await;
     let jetstream = world.bus.jetstream();

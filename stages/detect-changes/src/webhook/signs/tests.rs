@@ -45,6 +45,9 @@ fn told(event: &str, payload: &Value) -> String {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             write!(text, ": notice, {} {told}", names.join(", ")).unwrap();
         }
+        Reading::OwnerNotice(owner, told) => {
+            write!(text, ": notice, all of {owner} {told}").unwrap();
+        }
         Reading::Signs(said) => {
             write!(text, ": {}", said.repository).unwrap();
             if said.urgent {
@@ -102,7 +105,9 @@ fn every_event_of_the_examples_is_known() {
 fn signs_of(event: &str, payload: &Value) -> Signs {
     match read(event, &payload.to_string()).unwrap() {
         Reading::Signs(signs) => signs,
-        other @ (Reading::Nothing(_) | Reading::Notice(..)) => panic!("{other:?}"),
+        other @ (Reading::Nothing(_) | Reading::Notice(..) | Reading::OwnerNotice(..)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -229,6 +234,47 @@ fn a_push_tells_of_heads_and_of_a_base() {
     let said = signs_of("push", &payload);
     assert_eq!(said.signs, [Sign::Base("main".to_owned())]);
     assert_eq!(said.heads, []);
+}
+
+#[test]
+fn what_becomes_of_a_repository_is_told() {
+    for (action, told) in [
+        ("archived", "was archived: it is read-only"),
+        ("unarchived", "is no longer archived"),
+        ("deleted", "was deleted"),
+    ] {
+        let payload = json!({ "action": action, "repository": repository() });
+        let ids = Ids {
+            number: Some(1),
+            node: None,
+        };
+        let names = vec![RepositoryName::new("o", "r").unwrap()];
+        assert_eq!(
+            read("repository", &payload.to_string()).unwrap(),
+            Reading::Notice(names, ids, told.to_owned()),
+            "{action}"
+        );
+    }
+}
+
+#[test]
+fn an_installation_that_names_no_repositories_is_its_owners() {
+    let installation = json!({ "account": { "login": "octo-org" } });
+    for (action, told) in [
+        ("suspend", "the GitHub App was suspended there"),
+        ("deleted", "the GitHub App was uninstalled there"),
+    ] {
+        let payload = json!({ "action": action, "installation": installation });
+        assert_eq!(
+            read("installation", &payload.to_string()).unwrap(),
+            Reading::OwnerNotice("octo-org".to_owned(), told.to_owned()),
+            "{action}"
+        );
+    }
+    // Nobody is named at all.
+    let payload = json!({ "action": "suspend", "installation": { "account": 7 } });
+    let reading = read("installation", &payload.to_string()).unwrap();
+    assert!(matches!(reading, Reading::Notice(names, ..) if names.is_empty()));
 }
 
 #[test]
