@@ -27,7 +27,7 @@ COMMENT ON COLUMN api_cost_by_hour.operation IS 'Name of the GraphQL operation, 
 COMMENT ON COLUMN api_cost_by_hour.requests IS 'Requests.';
 COMMENT ON COLUMN api_cost_by_hour.failed IS 'Those that went wrong.';
 COMMENT ON COLUMN api_cost_by_hour.points IS 'Points, as far as the answers told.';
-COMMENT ON COLUMN api_cost_by_hour.points_wasted IS 'Points that the failed ones are taken to have cost beside those.';
+COMMENT ON COLUMN api_cost_by_hour.points_wasted IS 'Points spent in vain: what failed requests are taken to have cost, beside those, and of those the part of what could not be read.';
 COMMENT ON COLUMN api_cost_by_hour.pull_requests IS 'Pull requests asked about.';
 COMMENT ON COLUMN api_cost_by_hour.bytes IS 'Bytes of the answers.';
 COMMENT ON COLUMN api_cost_by_hour.p50_ms IS 'Half of the answers took at most this long.';

@@ -28,5 +28,5 @@ COMMENT ON COLUMN api_cost_by_repository.lane IS 'The queue it worked for; polls
 COMMENT ON COLUMN api_cost_by_repository.operation IS 'Name of the GraphQL operation.';
 COMMENT ON COLUMN api_cost_by_repository.requests IS 'Requests that asked about it, alone or with others.';
 COMMENT ON COLUMN api_cost_by_repository.points IS 'Its part of the points, as far as the answers told.';
-COMMENT ON COLUMN api_cost_by_repository.points_wasted IS 'Its part of the points that the failed ones are taken to have cost beside those.';
+COMMENT ON COLUMN api_cost_by_repository.points_wasted IS 'Its part of the points spent in vain: what failed requests are taken to have cost, beside those, and of those the part of what could not be read.';
 COMMENT ON COLUMN api_cost_by_repository.pull_requests IS 'Pull requests asked about.';

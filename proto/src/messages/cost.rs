@@ -43,8 +43,8 @@ pub struct ApiCost {
     pub pull_requests: u64,
     /// `ok`, or the code of what went wrong.
     pub outcome: String,
-    /// Of a request that GitHub worked on and that failed: what its document costs by GitHub's formula,
-    /// which is what it is taken to have wasted.
+    /// Points that were spent in vain: of a request that GitHub worked on and that failed, what its document
+    /// costs by GitHub's formula; of an answer that could be read in part, the share of the rest in its points.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wasted: Option<u64>,
 }

@@ -29,4 +29,10 @@ mod tests {
         assert_eq!([0, 1, 9].map(|n| most_nodes(50, n)), [50, 25, 5]);
         assert_eq!(most_nodes(3, 2), 3);
     }
+
+    #[test]
+    fn a_stubborn_one_is_left_alone_for_longer_each_time_up_to_an_hour() {
+        let minutes = [1, 2, 3, 7, 30].map(|times| LEFT_ALONE.nominal(times).as_secs() / 60);
+        assert_eq!(minutes, [1, 2, 4, 60, 60]);
+    }
 }

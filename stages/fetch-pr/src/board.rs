@@ -453,8 +453,16 @@ impl Board {
 
     /// Questions that follow from an answer: before those of what was begun later, so that it is finished.
     pub(crate) fn go_on(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
-        self.queue(&document.repository, now)
-            .put_back(document.lane, items);
+        // Each in the lane of what asked for it: a document of one lane is filled up from the other.
+        let of = |item: Item| {
+            let job = self.jobs.get(&item.job);
+            (job.map_or(document.lane, |job| job.request.lane), item)
+        };
+        let items: Vec<(Lane, Item)> = items.into_iter().map(of).collect();
+        let queue = self.queue(&document.repository, now);
+        for (lane, item) in items.into_iter().rev() {
+            queue.put_back(lane, vec![item]);
+        }
     }
 
     /// Questions that are asked in a document of their own, after a pause.

@@ -13,7 +13,7 @@ struct FetchArgs {
     /// Work on this lane only, realtime or bulk [default: fetch.lanes of the configuration]
     #[arg(long, value_name = "LANE")]
     lane: Option<Lane>,
-    /// End when the queue is worked down: with 0 when nothing is left, else with 1
+    /// End when the queue is worked down: with 0 when nothing is left, with 3 when something is
     #[arg(long)]
     drain: bool,
     /// With --drain: how long nothing may move before it ends; pauses that GitHub asks for are shorter than

@@ -1,8 +1,10 @@
 //! Documents, one after the other, for as long as there is anything to ask.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use prmirror_github::{
     Ask, Asked, Client, Error, PageAsk, Parking, PullRequestAnswer, Said, Sizes,
@@ -151,19 +153,10 @@ impl Shared {
     pub(crate) async fn work(self: Arc<Self>) {
         loop {
             let document = self.next().await;
-            let asks: Vec<Ask> = document.items.iter().map(|item| item.ask.clone()).collect();
-            let asked = self
-                .client
-                .ask(
-                    &document.repository,
-                    document.lane,
-                    &asks,
-                    self.config.thread_comments,
-                )
-                .await;
-            match asked {
-                Ok(asked) => self.heard(&document, asked).await,
-                Err(error) => self.failed_whole(&document, error).await,
+            // What cannot even be read without a panic is split like what fails otherwise, until it is alone.
+            let asked = caught(self.ask(&document)).await;
+            if let Err(error) = asked {
+                self.failed_whole(&document, error).await;
             }
             // What follows from the answer may be enough for another worker too.
             self.added.notify_one();
@@ -171,6 +164,16 @@ impl Shared {
                 self.unsettled.wait_at_most(PATIENCE).await;
             }
         }
+    }
+
+    /// Asks a document, and takes the answer in.
+    async fn ask(&self, document: &Document) -> Result<(), Error> {
+        let asks: Vec<Ask> = document.items.iter().map(|item| item.ask.clone()).collect();
+        let (repository, lane) = (&document.repository, document.lane);
+        let comments = self.config.thread_comments;
+        let asked = self.client.ask(repository, lane, &asks, comments).await?;
+        self.heard(document, asked).await;
+        Ok(())
     }
 
     /// GitHub answered a document.
@@ -417,6 +420,12 @@ pub(crate) struct Hand {
     pub(crate) more: bool,
 }
 
+/// The same, with a panic as an error: a worker that is gone would leave what it had in hand for ever.
+async fn caught<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(Error::Shape("reading the answer ended in a panic".into())))
+}
+
 fn outcome_of(request: &ChangeRequest, cause: &str, answer: Option<PullRequestAnswer>) -> Outcome {
     let Some(answer) = answer else {
         return Outcome::Retry {
@@ -442,5 +451,24 @@ fn outcome_of(request: &ChangeRequest, cause: &str, answer: Option<PullRequestAn
     match Outgoing::new(&fetched) {
         Ok(message) => Outcome::Emit(vec![message]),
         Err(error) => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_that_splits() {
+        async fn panics() -> Result<(), Error> {
+            panic!("as a test does")
+        }
+        let error = caught(panics()).await.err();
+        assert!(
+            error
+                .as_ref()
+                .is_some_and(|error| error.class() == prmirror_github::Class::Split),
+            "{error:?}"
+        );
     }
 }

@@ -5,13 +5,15 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prmirror_proto::AnswerError;
+use prmirror_proto::{AnswerError, ApiCost};
 use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
 use crate::budget::Told;
+use crate::cost::Cost;
 use crate::error::Error;
 
 /// How long to stay away after a secondary limit that names no time: GitHub asks for a minute.
@@ -103,6 +105,43 @@ pub struct Answer {
     pub sent_at: Timestamp,
     /// When GitHub answered, by its own clock.
     pub answered_at: Timestamp,
+    /// The record of its cost.
+    pub(crate) charge: Option<Charge>,
+}
+
+/// The record of what an answer has cost, which is sent when the answer has been read: only then it is known
+/// whether it is one to what was asked.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    record: ApiCost,
+    costs: mpsc::UnboundedSender<ApiCost>,
+}
+
+impl Charge {
+    pub(crate) const fn new(record: ApiCost, costs: mpsc::UnboundedSender<ApiCost>) -> Self {
+        Self { record, costs }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        // Nobody listening is allowed: a one-off command has no use for the records.
+        let _ = self.costs.send(self.record.clone());
+    }
+}
+
+impl Answer {
+    /// So much of what was asked was not answered so that it could be read: its part of the points was spent in
+    /// vain.
+    pub(crate) fn failed(&mut self, error: &Error, part: u64, of: u64, price: Cost) {
+        let Some(charge) = &mut self.charge else {
+            return;
+        };
+        error.code().clone_into(&mut charge.record.outcome);
+        let points = charge.record.points.unwrap_or_else(|| price.points());
+        let of = of.max(1);
+        charge.record.wasted = Some((points * part.min(of) + of / 2) / of);
+    }
 }
 
 #[derive(Deserialize)]
@@ -182,6 +221,7 @@ pub(crate) fn read(
                 rate_limit,
                 sent_at,
                 answered_at: date(headers),
+                charge: None,
             })
         }
         None => Err(without_data(status, errors, parsed.message, excerpt())),

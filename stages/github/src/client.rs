@@ -9,7 +9,7 @@ use prmirror_proto::{ApiCost, Lane, RepositoryName, digest};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use tokio::sync::mpsc;
 
-use crate::answer::{self, Answer};
+use crate::answer::{self, Answer, Charge};
 use crate::app::{App, Rest};
 use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency};
 use crate::credential::Credential;
@@ -330,7 +330,10 @@ impl Client {
             bytes,
             wasted: wasted.and_then(|_| price()),
         };
-        self.record(&turn.account.name, purpose, &result, &record);
+        let charge = self.charge(&turn.account.name, purpose, &result, &record);
+        if let Ok(answer) = &mut result {
+            answer.charge = Some(charge);
+        }
         result
     }
 
@@ -387,13 +390,13 @@ impl Client {
         }
     }
 
-    fn record(
+    fn charge(
         &self,
         token: &str,
         purpose: &Purpose<'_>,
         result: &Result<Answer, Error>,
         record: &Record,
-    ) {
+    ) -> Charge {
         let Record {
             sent_at,
             elapsed,
@@ -428,8 +431,7 @@ impl Client {
             },
             wasted,
         };
-        // Nobody listening is allowed: a one-off command has no use for the records.
-        let _ = self.inner.costs.send(record);
+        Charge::new(record, self.inner.costs.clone())
     }
 }
 

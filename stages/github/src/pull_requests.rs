@@ -309,7 +309,7 @@ impl Client {
             Ok(weighed.requests),
             "what is asked weighs something else than its document costs"
         );
-        let answer = self.execute(&purpose, &BTreeMap::<&str, ()>::new()).await?;
+        let mut answer = self.execute(&purpose, &BTreeMap::<&str, ()>::new()).await?;
         let received_at = Timestamp::now();
         if let Some(charged) = answer.rate_limit.as_ref().map(|rate| rate.cost)
             && charged != weighed.points()
@@ -321,26 +321,21 @@ impl Client {
                 "GitHub takes another price than its formula says"
             );
         }
-        let data: BTreeMap<&str, Option<&RawValue>> =
-            serde_json::from_str(answer.data.get()).map_err(shape)?;
-        let mut said = Vec::with_capacity(asks.len());
-        for (place, ask) in asks.iter().enumerate() {
-            let alias = format!("a{place}");
-            let Some(node) = data.get(alias.as_str()) else {
-                return Err(Error::Shape(format!("no `{alias}` in the answer")));
-            };
-            // An error without a place may be about any of them.
-            let errors = answer
-                .errors
-                .iter()
-                .filter(|error| error.field().is_none_or(|field| field == alias));
-            said.push(match ask {
-                Ask::PullRequest { id, .. } => {
-                    let by_number = id.is_none();
-                    whole_of(&answer, repository, by_number, *node, errors, received_at)
-                }
-                Ask::Page(page) => page_in(page, *node, errors),
-            });
+        let said = match said_of(&answer, repository, asks, received_at) {
+            Ok(said) => said,
+            Err(error) => {
+                answer.failed(&error, 1, 1, weighed);
+                return Err(error);
+            }
+        };
+        // What asks for no list is a node all the same.
+        let size = |ask: &Ask| u64::from(ask.weight().requests) + 1;
+        let failed = asks.iter().zip(&said);
+        let failed = failed.filter_map(|(ask, said)| Some((said.as_ref().err()?, size(ask))));
+        let failed: Vec<(&Error, u64)> = failed.collect();
+        if let Some((error, _)) = failed.first() {
+            let part = failed.iter().map(|(_, size)| size).sum();
+            answer.failed(error, part, asks.iter().map(size).sum(), weighed);
         }
         Ok(Asked {
             said,
@@ -408,6 +403,37 @@ impl Client {
             .map(|result| result.unwrap_or_else(missing))
             .collect())
     }
+}
+
+/// What an answer says to each of these.
+fn said_of(
+    answer: &Answer,
+    repository: &RepositoryName,
+    asks: &[Ask],
+    received_at: Timestamp,
+) -> Result<Vec<Result<Said, Error>>, Error> {
+    let data: BTreeMap<&str, Option<&RawValue>> =
+        serde_json::from_str(answer.data.get()).map_err(shape)?;
+    let mut said = Vec::with_capacity(asks.len());
+    for (place, ask) in asks.iter().enumerate() {
+        let alias = format!("a{place}");
+        let Some(node) = data.get(alias.as_str()) else {
+            return Err(Error::Shape(format!("no `{alias}` in the answer")));
+        };
+        // An error without a place may be about any of them.
+        let errors = answer
+            .errors
+            .iter()
+            .filter(|error| error.field().is_none_or(|field| field == alias));
+        said.push(match ask {
+            Ask::PullRequest { id, .. } => {
+                let by_number = id.is_none();
+                whole_of(answer, repository, by_number, *node, errors, received_at)
+            }
+            Ask::Page(page) => page_in(page, *node, errors),
+        });
+    }
+    Ok(said)
 }
 
 /// What a document of these costs; its nodes are not looked at.

@@ -148,6 +148,13 @@ mod tests {
         assert_eq!(policy.next(2, Some(SECOND)), Some(2 * SECOND));
         assert_eq!(policy.next(2, Some(9 * SECOND)), Some(9 * SECOND));
         assert_eq!(policy.next(3, Some(SECOND)), None);
+        // Three retries, after 1, 2 and 4 s.
+        let thrice = policy.attempts(4);
+        let pauses: Vec<_> = (1..=4)
+            .map(|failures| thrice.next(failures, None))
+            .collect();
+        let seconds = [1, 2, 4].map(|seconds| Some(seconds * SECOND));
+        assert_eq!(pauses, [&seconds[..], &[None]].concat());
         let endless = Backoff::new(SECOND, 60 * SECOND);
         assert_eq!(endless.next(1_000, None), Some(60 * SECOND));
     }

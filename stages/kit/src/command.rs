@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches as _, ValueEnum};
+use prmirror_proto::JobStatus;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,9 @@ use crate::stage::Stage;
 const FAILURE: u8 = 1;
 /// Exit code of a wrong command line or configuration; clap uses the same.
 const USAGE: u8 = 2;
+
+/// It did what it could, and something is left for the next time.
+const LEFT: u8 = 3;
 
 /// Where a server is looked for when nothing says otherwise.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -191,7 +195,7 @@ impl Setup {
 /// the stage and runs it until SIGTERM or SIGINT.
 ///
 /// Ends with 0 after a clean shutdown, 1 after a failure, 2 when the arguments or the configuration
-/// cannot be used.
+/// cannot be used, 3 when its job ended with something left ([`JobStatus::Incomplete`]).
 pub fn main<S, B, F, E>(about: &'static str, build: B) -> ExitCode
 where
     S: Stage,
@@ -245,14 +249,29 @@ where
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
+        Err(Failed { code, reason }) => {
             error!("ending with a failure: {reason}");
-            ExitCode::from(FAILURE)
+            ExitCode::from(code)
         }
     }
 }
 
-async fn start<S, B, F, E>(args: CommonArgs, pipeline: Pipeline, build: B) -> Result<(), String>
+/// Why a process does not end with 0.
+struct Failed {
+    code: u8,
+    reason: String,
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Self {
+        Self {
+            code: FAILURE,
+            reason,
+        }
+    }
+}
+
+async fn start<S, B, F, E>(args: CommonArgs, pipeline: Pipeline, build: B) -> Result<(), Failed>
 where
     S: Stage,
     B: FnOnce(Setup) -> F,
@@ -292,13 +311,22 @@ where
                 text = format!("{text}: {next}");
                 cause = next.source();
             }
-            return Err(text);
+            return Err(text.into());
         }
     };
     let begun = setup.job.begin(&setup.bus).await;
     let result = setup.run(stage).await;
     setup.job.end(&setup.bus, begun, &result).await;
-    result
+    result.map_err(|reason| Failed {
+        code: match setup.job.now().status {
+            JobStatus::Incomplete => LEFT,
+            JobStatus::Running
+            | JobStatus::Completed
+            | JobStatus::Failed
+            | JobStatus::Cancelled => FAILURE,
+        },
+        reason,
+    })
 }
 
 /// Sends the log to standard error, filtered by `RUST_LOG` or else by `filter`, and panics to the

@@ -23,6 +23,8 @@ pub struct Journal {
 /// A request for GraphQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
+    /// Wall time.
+    pub at: Timestamp,
     /// Name of the operation.
     pub operation: String,
     /// Pull requests asked for, as a whole or in part.
@@ -113,6 +115,7 @@ impl Notes {
     pub(crate) fn requested(&self, operation: &str, numbers: &[u64], verdict: &Verdict) {
         self.with(|journal| {
             journal.requests.push(Requested {
+                at: Timestamp::now(),
                 operation: operation.to_owned(),
                 numbers: numbers.to_vec(),
                 fault: verdict.effect.as_ref().map(|(effect, target)| {

@@ -63,6 +63,15 @@ fn job(number: u64, requests: u32, failures: u32) -> Job {
     }
 }
 
+/// A further page of a hundred comments.
+fn page() -> PageAsk {
+    serde_json::from_value(serde_json::json!({
+        "connection": "comments", "first": 100, "node": "PR_0", "after": null,
+        "state": { "updated_at": "", "head_ref_oid": "" },
+    }))
+    .unwrap()
+}
+
 fn numbers(next: Next) -> Vec<u64> {
     let Next::Document(document) = next else {
         panic!("{next:?}");
@@ -339,16 +348,11 @@ fn what_is_new_takes_turns_with_further_pages_of_what_was_begun() {
     let mut board = Board::default();
     board.add(job(0, 10, 0), false, now);
     let begun = document(&mut board, later);
-    let page: PageAsk = serde_json::from_value(serde_json::json!({
-        "connection": "comments", "first": 100, "node": "PR_0", "after": null,
-        "state": { "updated_at": "", "head_ref_oid": "" },
-    }))
-    .unwrap();
     // They fill ten documents.
     let pages = (1..=400).map(|question| Item {
         job: 0,
         question,
-        ask: Ask::Page(page.clone()),
+        ask: Ask::Page(page()),
     });
     board.go_on(&begun, pages.collect(), now);
     for number in 1..=10 {
@@ -359,4 +363,28 @@ fn what_is_new_takes_turns_with_further_pages_of_what_was_begun() {
         .map(|_| is_new(&document(&mut board, later)))
         .collect();
     assert_eq!(new, [true, false].repeat(4));
+}
+
+/// A document of what changed just now is filled up with bulk work, which stays that.
+#[test]
+fn further_pages_are_of_the_lane_of_what_asked_for_them() {
+    let now = Instant::now();
+    let mut board = Board::default();
+    let mut urgent = job(0, 10, 0);
+    let mut request = (*urgent.request).clone();
+    request.lane = Lane::Realtime;
+    urgent.request = Arc::new(request);
+    board.add(urgent, false, now);
+    board.add(job(1, 10, 0), false, now);
+    let both = document(&mut board, now);
+    assert_eq!((both.lane, both.items.len()), (Lane::Realtime, 2));
+    let page = |job| Item {
+        job,
+        question: 1,
+        ask: Ask::Page(page()),
+    };
+    board.go_on(&both, vec![page(1)], now);
+    assert_eq!(document(&mut board, now).lane, Lane::Bulk);
+    board.go_on(&both, vec![page(0)], now);
+    assert_eq!(document(&mut board, now).lane, Lane::Realtime);
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::common::{NAME, OWNER, Told, World, config, delivery, fetched, pause, stage, told};
+use crate::common::{
+    NAME, OWNER, Told, World, client, config, delivery, fetched, pause, stage, told,
+};
 use github_sim::{Config, Effect, Fault, Tokens, WorldConfig};
 use jiff::{SignedDuration, Timestamp};
+use prmirror_github::KeyDataQuery;
 use prmirror_kit::config::FetchConfig;
 use prmirror_kit::testing::eventually;
 use prmirror_kit::{Delivery, Stage as _};
@@ -18,7 +21,20 @@ fn failures() -> Vec<(Effect, &'static str)> {
     let wrong = |field: &str| Effect::WrongType {
         field: field.to_owned(),
     };
+    let null = |field: &str| Effect::Null {
+        field: field.to_owned(),
+    };
+    // As GitHub's other API has it.
+    let rest = json!({ "url": "https://api.github.com/repos/o/r/pulls/3", "id": 1, "number": 3,
+        "state": "open", "title": "Three", "user": { "login": "octocat" } });
+    let rest = Effect::Replace {
+        status: 200,
+        headers: BTreeMap::new(),
+        body: rest.to_string(),
+    };
     vec![
+        (rest, "github-no-data"),
+        (null("headRefOid"), "github-shape"),
         (Effect::Html { status: 502 }, "github-server"),
         (Effect::TimeOut, "github-server"),
         (Effect::Empty { status: 200 }, "github-empty"),
@@ -402,4 +418,41 @@ async fn a_refused_token_parks_nothing() {
         }
     }
     assert_eq!(world.fetch(&[1, 2]).await, [fetched(1), fetched(2)]);
+}
+
+/// What a sweep has seen of each decides how much of each list is asked for, and so how many fit into a
+/// document.
+#[tokio::test]
+async fn what_was_seen_of_them_makes_documents_cheap() {
+    let world = World::new();
+    for number in 7..=25 {
+        world
+            .sim
+            .add_pr(OWNER, NAME, json!({ "number": number }))
+            .unwrap();
+    }
+    let numbers: Vec<u64> = (1..=25).collect();
+    let repository = RepositoryName::new(OWNER, NAME).unwrap();
+    let github = client(&world.sim, Duration::from_secs(20), world.sim.token());
+    let listed = github.key_data(&repository, KeyDataQuery::Updated, 100, None);
+    let listed = listed.await.unwrap().entries;
+    let requests: Vec<ChangeRequest> = numbers
+        .iter()
+        .map(|number| ChangeRequest {
+            seen: listed.iter().find(|seen| seen.number == *number).cloned(),
+            ..world.request(*number)
+        })
+        .collect();
+    assert!(requests.iter().all(|request| request.seen.is_some()));
+    let expected: Vec<Told> = numbers.iter().map(|number| fetched(*number)).collect();
+
+    let before = world.sim.stats();
+    assert_eq!(world.handle(&requests).await, expected);
+    let seen = world.sim.stats();
+    assert_eq!(world.fetch(&numbers).await, expected);
+    let unseen = world.sim.stats();
+    let asked = (seen.requests - before.requests, seen.points - before.points);
+    assert_eq!(asked, (1, 1), "all in one document, for a point");
+    let points = unseen.points - seen.points;
+    assert!(points > 3, "{points} points where nothing is known");
 }

@@ -94,8 +94,12 @@ async fn a_repository_of_high_priority_gets_more_of_the_bulk_work_and_the_other_
     let low = is_top[..last].iter().filter(|top| !**top).count();
     // By the weights a fourth of them; one after the other it would be as many.
     let share = low as f64 / PULL_REQUESTS as f64;
+    let order: String = is_top
+        .iter()
+        .map(|top| if *top { 'H' } else { 'l' })
+        .collect();
     assert!(
         (0.1..0.6).contains(&share),
-        "{low} before the last of the other"
+        "{low} before the last of the other: {order}"
     );
 }

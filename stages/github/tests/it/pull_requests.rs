@@ -9,7 +9,8 @@ use crate::common::{
 };
 use github_sim::{Effect, Fault, Sim};
 use prmirror_github::{
-    Ask, Class, Client, Error, PageAsk, PageSizes, Said, Sizes, Wanted, pull_request_of,
+    Ask, Class, Client, ClientConfig, Error, PageAsk, PageSizes, Said, Sizes, Token, Wanted,
+    pull_request_of,
 };
 use prmirror_proto::pull_request::{Completeness, PullRequest};
 use prmirror_proto::{Connection, FetchOutcome, Lane};
@@ -515,4 +516,45 @@ async fn recorded_broken_answers_are_errors() {
         ((502, "github-shape"), 2),
     ]);
     assert_eq!(codes, expected);
+}
+
+/// Whether a document was answered is known when it was read; what could not be is told with its points.
+#[tokio::test]
+async fn what_was_spent_in_vain_is_recorded() {
+    let sim = empty();
+    for number in 1..=3 {
+        sim.add_pr(OWNER, NAME, json!({ "number": number }))
+            .unwrap();
+    }
+    sim.faults()
+        .add(Fault::new(Effect::PullRequestFailed).number(2));
+    let (client, mut costs) = Client::new(ClientConfig {
+        api_url: sim.url(),
+        token: Token::new(sim.token()).unwrap(),
+        timeout: Duration::from_secs(20),
+        max_in_flight: 1,
+        user_agent: "prmirror-github-tests".to_owned(),
+        stage: "test",
+        floor: 0,
+    })
+    .unwrap();
+    let ask = |number| Ask::PullRequest {
+        number,
+        id: None,
+        sizes: Sizes::HEADER,
+    };
+    for (numbers, failed, wasted) in [
+        (&[2][..], true, Some(1)),
+        (&[1, 3], false, None),
+        // A third of a point.
+        (&[1, 2, 3], true, Some(0)),
+    ] {
+        let asks: Vec<Ask> = numbers.iter().copied().map(ask).collect();
+        let asked = client.ask(&repository(), Lane::Bulk, &asks, 10).await;
+        let said = asked.unwrap().said;
+        assert_eq!(said.iter().any(Result::is_err), failed, "{numbers:?}");
+        let record = costs.recv().await.unwrap();
+        assert_eq!(record.outcome == "ok", !failed, "{record:?}");
+        assert_eq!((record.points, record.wasted), (Some(1), wasted));
+    }
 }

@@ -393,7 +393,7 @@ impl Default for ReconcileConfig {
             ci_pending: 60 * MINUTE,
             awaiting_ci_label: "awaiting-CI".to_owned(),
             rows_every: MINUTE,
-            rows_of: 20_000,
+            rows_of: 5_000,
         }
     }
 }

@@ -83,11 +83,34 @@ fn from_the_first_chunk_to_the_next_backfill() {
     let chunks = first["chunks_made"].as_u64().unwrap();
     assert_eq!(told, [(all, chunks), (all, all.div_ceil(50))]);
 
+    let late = "SELECT count(*) AS n FROM backfill_chunk_times WHERE in_time = false";
+    assert_eq!(deployment.count(late), Some(0), "each within five minutes");
+
+    // A run of one chunk, and then a person who wants it to wait.
+    let third = command(&["start", "--chunk-size", "50", "--max-chunks", "1"]);
+    let third = third.pointer("/backfills/0/state/scan").unwrap().clone();
+    let rests = eventually("its run is over", LIMIT, || {
+        let told = command(&["status"]);
+        let state = told.pointer("/backfills/0/state")?.clone();
+        (state["scan"] == third && state["resume_at"].is_string()).then_some(state)
+    });
+    assert_eq!(rests["chunks_made"], 1, "{rests:#}");
+    let paused = command(&["pause"]);
+    let paused = paused.pointer("/backfills/0/state").unwrap();
+    assert_eq!(
+        (&paused["status"], &paused["resume_at"]),
+        (&"paused".into(), &Value::Null),
+        "{paused:#}"
+    );
+    let resumed = command(&["resume"]);
+    let resumed = resumed.pointer("/backfills/0/state").unwrap();
+    assert_eq!(resumed["status"], "active", "{resumed:#}");
+
     let output = deployment.run(&["backfill", "list", "--data", &data]);
     let table = String::from_utf8(output.stdout).unwrap();
     let line = table.lines().find(|line| line.starts_with(&repository));
     assert!(
-        line.is_some_and(|line| line.contains("completed")),
+        line.is_some_and(|line| line.contains("active") || line.contains("paused")),
         "{table}"
     );
     up.terminate();

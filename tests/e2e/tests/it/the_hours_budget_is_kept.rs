@@ -94,6 +94,10 @@ fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
         "the budget was exhausted"
     );
     assert_eq!((stats.while_limited, stats.banned), (0, 0));
+    assert_eq!(
+        stats.concurrent_max_per_token, 1,
+        "one request at a time, over all processes"
+    );
     // A document is sent as long as there is a point for it above what is kept, and may cost two.
     assert!(least + 2 >= FLOOR - RESERVE, "{least} points were left");
 
