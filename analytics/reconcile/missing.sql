@@ -15,8 +15,10 @@ SELECT
     inventory.updated_at AS changed_at,
     inventory.observed_at AS evidence_at
 FROM inventory
-LEFT JOIN pull_request_observations AS landed USING (repository, number)
+LEFT JOIN (
+    SELECT repository, number, gone_at, version IS NOT NULL AS has_content FROM pull_request_observations
+) AS landed USING (repository, number)
 WHERE CASE
-    WHEN landed.gone_at IS NULL THEN landed.version IS NULL
+    WHEN landed.gone_at IS NULL THEN landed.has_content IS NOT TRUE
     ELSE inventory.observed_at > landed.gone_at
 END

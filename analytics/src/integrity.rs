@@ -132,8 +132,9 @@ const LISTS: &[(&Shape, &str, &str)] = &[
 ];
 
 /// The temporary views that rules of rotation read, over the temporary table `checked`: the pull
-/// requests whose turn it is.
-pub(crate) fn views() -> String {
+/// requests whose turn it is. Who fills tables without landing can note the digests by the same views.
+#[must_use]
+pub fn views() -> String {
     let digests: Vec<String> = [
         (&content::CONTENTS, "true"),
         (&content::COLLECTIONS, "true"),

@@ -29,6 +29,7 @@ pub use database::{Database, Options};
 pub use digest::TableDigest;
 pub use error::{DatabaseError, Holder, OpenError};
 pub use guard::Refusal;
+pub use integrity::views as row_digest_views;
 pub use reader::{Column, Limits, QueryError, Reader, Table};
 pub use reconcile::{ReconcileSettings, Reconciled, Stubborn};
 pub use rules::{RuleDescription, rules};

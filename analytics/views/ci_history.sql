@@ -1,5 +1,6 @@
 -- Every attempt of CI on every head. A run that is done again has a new id under the same name; what was
--- superseded together was one attempt.
+-- superseded together was one attempt. A commit status has a new id with each of its states: one that waited
+-- and was followed by another is no attempt of its own.
 CREATE OR REPLACE VIEW ci_history AS
 WITH runs AS (
     -- A run that was gone from an answer and is back has a row for each; the newest tells.
@@ -10,13 +11,25 @@ WITH runs AS (
         ORDER BY superseded_at DESC NULLS FIRST, landed_at DESC
     ) = 1
 ),
+ended AS (
+    SELECT *
+    FROM runs
+    QUALIFY NOT (
+        kind = 'StatusContext'
+        AND status IN ('PENDING', 'EXPECTED')
+        AND coalesce(superseded_at, 'infinity'::TIMESTAMP WITH TIME ZONE)
+            < max(coalesce(superseded_at, 'infinity'::TIMESTAMP WITH TIME ZONE)) OVER (
+                PARTITION BY repository, number, head_ref_oid, kind, name
+            )
+    )
+),
 attempts AS (
     SELECT
         *,
         dense_rank() OVER (
             PARTITION BY repository, number, head_ref_oid, kind, name ORDER BY superseded_at NULLS LAST
         ) AS attempt
-    FROM runs
+    FROM ended
 ),
 heads AS (
     SELECT repository, number, head_ref_oid FROM pull_requests
@@ -54,7 +67,7 @@ COMMENT ON COLUMN ci_history.head_ref_oid IS 'The commit it ran on.';
 COMMENT ON COLUMN ci_history.is_current_head IS 'Whether the pull request still has that head.';
 COMMENT ON COLUMN ci_history.kind IS 'CheckRun or StatusContext.';
 COMMENT ON COLUMN ci_history.name IS 'Name of the check, or the status''s context.';
-COMMENT ON COLUMN ci_history.attempt IS 'Which attempt under that name on that commit, from 1; what was superseded together is one.';
+COMMENT ON COLUMN ci_history.attempt IS 'Which attempt under that name on that commit, from 1; what was superseded together is one, and so are the states of a status until it ends.';
 COMMENT ON COLUMN ci_history.attempts IS 'How many there were.';
 COMMENT ON COLUMN ci_history.is_current IS 'Whether it is the latest, and its head had not been left when it was seen.';
 COMMENT ON COLUMN ci_history.id IS 'Node id; a re-run has a new one.';

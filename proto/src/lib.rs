@@ -17,6 +17,7 @@ pub mod requests;
 pub mod state;
 pub mod subjects;
 pub mod succession;
+pub mod text;
 
 pub use envelope::{DecodeError, Envelope, Message};
 pub use key_data::KeyData;

@@ -2,7 +2,8 @@
 -- are opened; those that are still found keep their place and take the newest reason; those that are no
 -- longer found are right again, provided that something was observed since that can be the cause. Right
 -- again without a repair is closed; after a repair it is repaired, and closed when a later observation
--- confirms it. What is found again after it was repaired is open again, and its repairs count on.
+-- confirms it; what a verification found, by a later one that finds nothing, for no list shows every field.
+-- What is found again after it was repaired is open again, and its repairs count on.
 CREATE OR REPLACE TEMPORARY TABLE changed_findings AS
 WITH still AS (
     SELECT * FROM findings WHERE status <> 'closed'
@@ -50,7 +51,14 @@ not_found AS (
         landed.observed_at AS landed_observed_at,
         landed.landed_at,
         landed.gone_at,
-        inventory.observed_at AS inventory_observed_at
+        inventory.observed_at AS inventory_observed_at,
+        verified.observed_at AS verified_at,
+        -- Whether nothing else has to confirm it.
+        CASE
+            WHEN rules.about_repository THEN true
+            WHEN still.rule = 'verified_wrong' THEN coalesce(verified.observed_at > still.evidence_at, false)
+            ELSE still.attempts = 0
+        END AS is_over
     FROM still
     ANTI JOIN found USING (id)
     -- A rule that is no more finds nothing.
@@ -59,16 +67,25 @@ not_found AS (
         ON landed.repository = still.repository AND landed.number = still.number
     LEFT JOIN inventory
         ON inventory.repository = still.repository AND inventory.number = still.number
+    LEFT JOIN (
+        SELECT repository, number, max(observed_at) AS observed_at
+        FROM verifications
+        WHERE differences = 0
+        GROUP BY repository, number
+    ) AS verified
+        ON verified.repository = still.repository AND verified.number = still.number
     CROSS JOIN settings
     WHERE settings.has_rotated OR NOT coalesce(rules.is_rotating, false)
 ),
 right_again AS (
     SELECT
-        not_found.* EXCLUDE (about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at)
+        not_found.* EXCLUDE (
+            about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at, verified_at, is_over
+        )
         REPLACE (
-            CASE WHEN attempts = 0 OR about_repository THEN 'closed' ELSE 'repaired' END AS status,
-            CASE WHEN attempts = 0 OR about_repository THEN settings.now END AS closed_at,
-            CASE WHEN attempts > 0 AND NOT about_repository THEN settings.now END AS repaired_at
+            CASE WHEN is_over THEN 'closed' ELSE 'repaired' END AS status,
+            CASE WHEN is_over THEN settings.now END AS closed_at,
+            CASE WHEN NOT is_over THEN settings.now END AS repaired_at
         ),
         true AS is_news
     FROM not_found
@@ -79,19 +96,24 @@ right_again AS (
       AND (about_repository
            OR landed_observed_at > evidence_at
            OR landed_at > opened_at
-           OR inventory_observed_at > evidence_at)
+           OR inventory_observed_at > evidence_at
+           OR verified_at > evidence_at)
 ),
 confirmed AS (
     SELECT
-        not_found.* EXCLUDE (about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at)
+        not_found.* EXCLUDE (
+            about_repository, landed_observed_at, landed_at, gone_at, inventory_observed_at, verified_at, is_over
+        )
         REPLACE ('closed' AS status, settings.now AS closed_at),
         true AS is_news
     FROM not_found
     CROSS JOIN settings
     WHERE status = 'repaired'
       AND (gone_at IS NOT NULL
-           OR landed_observed_at > repaired_at
-           OR inventory_observed_at > repaired_at)
+           OR CASE WHEN rule = 'verified_wrong'
+               THEN verified_at > repaired_at
+               ELSE landed_observed_at > repaired_at OR inventory_observed_at > repaired_at
+           END)
 )
 SELECT * FROM opened
 UNION ALL BY NAME SELECT * FROM kept

@@ -213,3 +213,35 @@ fn every_attempt_of_ci_stays_by_head() {
         ]
     );
 }
+
+/// Each state of a commit status is another one, with an id of its own.
+#[test]
+fn a_status_that_waits_is_no_attempt_of_its_own() {
+    let mut database = Database::in_memory().unwrap();
+    let states = ["PENDING", "EXPECTED", "FAILURE", "PENDING", "SUCCESS"];
+    for (index, state) in (0_i64..).zip(states) {
+        let mut seen = pull_request(1, 1);
+        let mut rollup = checks(1, 1, "SUCCESS");
+        rollup.contexts.nodes.truncate(1);
+        let status = &mut rollup.contexts.nodes[0];
+        status.id = format!("SC_{index}");
+        status.kind = "StatusContext".into();
+        status.status = state.into();
+        status.conclusion = None;
+        seen.checks = Some(rollup);
+        let changeset = changeset(ChangesetKind::Changed, &seen, at(10 * index));
+        let batch = batch(STREAM, 1 + index as u64, [Record::Changeset(changeset)]);
+        database.land_at(&batch, at(10 * index + 1)).unwrap();
+    }
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT id, status, attempt, attempts, is_current, previous, superseded_at
+             FROM ci_history ORDER BY attempt"
+        ),
+        [
+            r#"["SC_2","FAILURE",1,2,false,null,"2026-03-01T12:00:30Z"]"#,
+            r#"["SC_4","SUCCESS",2,2,true,"FAILURE",null]"#,
+        ]
+    );
+}

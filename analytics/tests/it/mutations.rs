@@ -436,3 +436,122 @@ fn each_is_found_named_and_made_good() {
     let differ: Vec<&String> = right.symmetric_difference(&after).take(20).collect();
     assert_eq!(differ, Vec::<&String>::new());
 }
+
+/// The tables whose rows have digests.
+const DIGESTED: &[&str] = &[
+    "pull_request_contents",
+    "collections",
+    "labels",
+    "assignees",
+    "review_requests",
+    "files",
+    "commits",
+    "reviews",
+    "review_threads",
+    "review_comments",
+    "comments",
+    "timeline_items",
+    "closing_issues",
+    "check_runs",
+];
+
+/// Columns that are no part of what was landed: by what it was fetched, and when it came here.
+const UNTOLD: &[(&str, &str)] = &[
+    ("pull_request_contents", "fetch_version"),
+    ("check_runs", "landed_at"),
+];
+
+/// Every column of every digested table, and SQL for another value in it.
+fn columns(connection: &Connection) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    for table in DIGESTED {
+        let mut statement = connection
+            .prepare(
+                "SELECT column_name, data_type FROM duckdb_columns()
+                 WHERE table_name = ? ORDER BY column_index",
+            )
+            .unwrap();
+        let columns = statement
+            .query_map([*table], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })
+            .unwrap();
+        for (column, data_type) in columns.map(Result::unwrap) {
+            if UNTOLD.contains(&(*table, column.as_str())) {
+                continue;
+            }
+            let another = match data_type.as_str() {
+                "VARCHAR" => format!("coalesce(\"{column}\", '') || '!'"),
+                // Beyond every number that there is: a row does not become another pull request's.
+                "BIGINT" => format!("coalesce(\"{column}\", 0) + 1000000"),
+                "BOOLEAN" => format!("NOT coalesce(\"{column}\", false)"),
+                "TIMESTAMP WITH TIME ZONE" => format!(
+                    "coalesce(\"{column}\", TIMESTAMPTZ '2020-02-02 00:00:00Z') + INTERVAL 1 SECOND"
+                ),
+                "VARCHAR[]" => format!("list_append(coalesce(\"{column}\", []), 'another')"),
+                other => panic!("{table}.{column} is a {other}"),
+            };
+            found.push(((*table).to_owned(), column, another));
+        }
+    }
+    found
+}
+
+#[test]
+fn another_value_in_any_column_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mirror.duckdb");
+    let mut database = Database::open(&path, Options::default()).unwrap();
+    let all: Vec<PullRequest> = (1..=200).map(|number| pull_request(number, 1)).collect();
+    let landed = all
+        .iter()
+        .map(|seen| Record::Changeset(changeset(ChangesetKind::New, seen, at(10))))
+        .collect();
+    land(&mut database, 15, STREAM, 1, landed);
+    land(&mut database, 25, "PR_INVENTORY", 1, sweep(20, &all));
+    drop(database);
+
+    let writer = Connection::open(&path).unwrap();
+    writer.execute_batch("SET TimeZone = 'UTC'").unwrap();
+    let victims: BTreeMap<u64, (String, String, String)> = (1..).zip(columns(&writer)).collect();
+    assert!(
+        victims.len() > 120 && victims.len() <= all.len(),
+        "{} columns",
+        victims.len()
+    );
+    writer.execute_batch("BEGIN").unwrap();
+    for (number, (table, column, another)) in &victims {
+        let sql = format!("UPDATE {table} SET \"{column}\" = {another} WHERE number = {number}");
+        let changed = writer
+            .execute(&sql, [])
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        assert!(changed > 0, "{table} has no row of #{number}");
+    }
+    writer.execute_batch("COMMIT").unwrap();
+    drop(writer);
+
+    let mut database = Database::open(&path, Options::default()).unwrap();
+    let wrong = found(&mut database);
+    let rules = prmirror_analytics::rules();
+    let precedence = |code: &str| {
+        rules
+            .iter()
+            .find(|rule| rule.code == code)
+            .unwrap()
+            .precedence
+    };
+    let least = precedence("rows_altered");
+    let missed: Vec<_> = victims
+        .iter()
+        .filter(|(number, _)| {
+            let named = wrong.get(number).and_then(|found| found.first());
+            named.is_none_or(|rule| precedence(rule) > least)
+        })
+        .map(|(number, (table, column, _))| (table, column, wrong.get(number)))
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    let sound: Vec<_> = (1..=200)
+        .filter(|number| wrong.contains_key(number) && !victims.contains_key(number))
+        .collect();
+    assert_eq!(sound, [0; 0], "nothing is wrong with these");
+}

@@ -1,11 +1,14 @@
 //! What verifications found, and what was decided about what had been set aside.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::common::{STREAM, at, batch, changeset, pull_request, repository, rows};
-use prmirror_analytics::{Database, Record};
+use crate::common::{STREAM, at, batch, changeset, page, pull_request, repository, rows};
+use prmirror_analytics::{Database, ReconcileSettings, Record};
 use prmirror_proto::messages::{ChangesetKind, Decision};
-use prmirror_proto::{FieldDifference, QuarantineDecision, Quarantined, Verification};
+use prmirror_proto::{
+    FieldDifference, InventoryScope, QuarantineDecision, Quarantined, Source, Verification,
+};
 
 fn verification(run: &str, number: u64, seconds: i64, columns: &[&str]) -> Record {
     Record::Verification(Verification {
@@ -92,7 +95,10 @@ fn the_truth_rate_has_wilsons_interval() {
             differ,
         )
     });
-    land(&mut database, 1, first.chain(second).collect());
+    // What is looked at besides, since it was repaired, was not drawn by chance.
+    let besides = verification("verify-repaired-third", 4, 60, &["title"]);
+    let all = first.chain(second).chain([besides]);
+    land(&mut database, 1, all.collect());
     assert_eq!(
         rows(
             &database,
@@ -105,6 +111,103 @@ fn the_truth_rate_has_wilsons_interval() {
             r#"["octo/mirror","second",true,"2026-03-01T12:00:21Z","2026-03-01T12:00:30Z",10,1,400,2,0.9,0.5958,0.9821]"#,
         ]
     );
+}
+
+/// A mirror of one pull request, what is landed in it one by one, and its findings of verifications.
+struct Followed {
+    database: Database,
+    sequence: u64,
+}
+
+impl Followed {
+    fn new() -> Self {
+        let mut this = Self {
+            database: Database::in_memory().unwrap(),
+            sequence: 0,
+        };
+        let known = changeset(ChangesetKind::New, &pull_request(1, 1), at(10));
+        this.land(10, Record::Changeset(known));
+        this.swept(12);
+        this
+    }
+
+    fn land(&mut self, seconds: i64, record: Record) {
+        self.sequence += 1;
+        let batch = batch(STREAM, self.sequence, [record]);
+        self.database.land_at(&batch, at(seconds)).unwrap();
+    }
+
+    fn swept(&mut self, seconds: i64) {
+        let scan = format!("scan-{seconds}");
+        let all = [pull_request(1, 1)];
+        let page = page(InventoryScope::All, &scan, at(seconds), &all);
+        self.land(seconds, Record::Inventory(page));
+    }
+
+    fn verified(&mut self, seconds: i64, columns: &[&str]) {
+        let run = format!("run-{seconds}");
+        self.land(seconds, verification(&run, 1, seconds, columns));
+    }
+
+    /// Its rows are written anew.
+    fn written(&mut self, seconds: i64) {
+        let mut again = changeset(ChangesetKind::Volatile, &pull_request(1, 1), at(seconds));
+        again.kind = ChangesetKind::Unchanged;
+        again.provenance.source = Source::Finding;
+        self.land(seconds, Record::Changeset(again));
+    }
+
+    /// Status and attempts of its finding.
+    fn reconciled(&mut self, seconds: i64, grace: Duration) -> Vec<String> {
+        let settings = ReconcileSettings {
+            grace,
+            ..ReconcileSettings::default()
+        };
+        self.database.reconcile(at(seconds), &settings).unwrap();
+        rows(
+            &self.database,
+            "SELECT status, attempts FROM findings WHERE rule = 'verified_wrong'",
+        )
+    }
+}
+
+/// No list shows every field, so neither a sweep nor a fetch is a witness.
+#[test]
+fn what_a_verification_found_is_closed_by_a_verification() {
+    let mut world = Followed::new();
+    world.verified(20, &["title"]);
+    let asked = world.reconciled(30, Duration::ZERO);
+    assert_eq!(asked, [r#"["repair_requested",1]"#]);
+    world.written(35);
+    let repaired = [r#"["repaired",1]"#];
+    assert_eq!(world.reconciled(40, Duration::ZERO), repaired);
+    world.swept(50);
+    assert_eq!(world.reconciled(60, Duration::ZERO), repaired);
+    world.written(65);
+    assert_eq!(world.reconciled(70, Duration::ZERO), repaired);
+    // It is no gap meanwhile.
+    let open = "SELECT * FROM open_findings WHERE rule = 'verified_wrong'";
+    assert_eq!(rows(&world.database, open), [""; 0]);
+    world.verified(80, &[]);
+    let closed = world.reconciled(90, Duration::ZERO);
+    assert_eq!(closed, [r#"["closed",1]"#]);
+}
+
+#[test]
+fn what_is_verified_wrong_and_then_right_needs_no_repair() {
+    let mut world = Followed::new();
+    let patient = Duration::from_secs(600);
+    world.verified(20, &["title"]);
+    assert_eq!(world.reconciled(30, patient), [r#"["open",0]"#]);
+    world.verified(40, &[]);
+    assert_eq!(world.reconciled(50, patient), [r#"["closed",0]"#]);
+    // Rows that were written anew, by whatever, are only said to be right.
+    world.verified(60, &["title"]);
+    assert_eq!(world.reconciled(70, patient), [r#"["open",0]"#]);
+    world.written(75);
+    assert_eq!(world.reconciled(80, patient), [r#"["repaired",0]"#]);
+    world.verified(85, &["title"]);
+    assert_eq!(world.reconciled(90, patient), [r#"["open",0]"#]);
 }
 
 #[test]

@@ -208,14 +208,18 @@ pub fn is_superseded(valid: &Valid, known: &Accepted) -> bool {
     }
 }
 
-/// A request to look again when GitHub's answer cannot be newer than what it said before. The second
-/// answer is believed whatever it says.
+/// How the basis of a request begins that is made because an answer cannot be newer than what is known.
+const STALE: &str = "stale";
+
+/// A request to look again when GitHub's answer cannot be newer than what it said before. The answer to that
+/// request is believed whatever it says; one that was asked for for another reason is not, even if it is a
+/// second look: it may be of a replica that lags behind as well.
 #[must_use]
 pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<ChangeRequest> {
     let Observation::Present { snapshot } = &valid.observation else {
         return None;
     };
-    if valid.provenance.source == Source::Recheck {
+    if was_stale(valid) {
         return None;
     }
     let known = &known.snapshot.as_ref()?.pull_request;
@@ -227,7 +231,7 @@ pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<Chang
         id: (known.id == snapshot.pull_request.id).then(|| known.id.clone()),
         lane: Lane::Realtime,
         source: Source::Recheck,
-        basis: format!("stale:{}", digest::of_bytes(cause.as_bytes())),
+        basis: format!("{STALE}:{}", digest::of_bytes(cause.as_bytes())),
         reason: format!("{CODE_SUCCESSION}: {reason}"),
         noticed_at: valid.provenance.noticed_at,
         changed_at: valid.provenance.changed_at,
@@ -235,4 +239,10 @@ pub fn second_look(valid: &Valid, known: &Accepted, cause: &str) -> Option<Chang
         urgent: false,
         seen: None,
     })
+}
+
+/// Whether this answer was asked for because the one before could not be newer than what was known.
+fn was_stale(valid: &Valid) -> bool {
+    let asked = format!("#{}:{STALE}:", valid.number);
+    valid.provenance.source == Source::Recheck && valid.provenance.request.contains(&asked)
 }

@@ -150,3 +150,32 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A setting that is left out here has the default of the analytics, whatever is configured.
+    #[test]
+    fn what_is_configured_is_what_the_rules_go_by() {
+        let mut pipeline = Pipeline::default();
+        pipeline.reconcile.grace = Duration::from_secs(1);
+        pipeline.reconcile.max_attempts = 2;
+        pipeline.reconcile.ci_pending = Duration::from_secs(3);
+        pipeline.reconcile.awaiting_ci_label = "ready-to-merge".to_owned();
+        pipeline.reconcile.rows_every = Duration::from_secs(4);
+        pipeline.reconcile.rows_of = 5;
+        pipeline.detect.chunk_timeout = Duration::from_secs(6);
+        let expected = ReconcileSettings {
+            grace: Duration::from_secs(1),
+            max_attempts: 2,
+            ci_pending: Duration::from_secs(3),
+            awaiting_ci_label: "ready-to-merge".to_owned(),
+            rotate_every: Duration::from_secs(4),
+            rotate_by: 5,
+            chunk_timeout: Duration::from_secs(6),
+            ..ReconcileSettings::default()
+        };
+        assert_eq!(settings(&pipeline), expected);
+    }
+}

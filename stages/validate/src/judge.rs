@@ -10,10 +10,10 @@ use prmirror_proto::messages::{
     ChangeRequest, FetchOutcome, Fetched, Lane, Observation, Source, Valid,
 };
 use prmirror_proto::pull_request::Completeness;
+use prmirror_proto::text::without_halves;
 use serde_json::value::RawValue;
 
 use crate::rules::{self, Doubt, Follows, Rule};
-use crate::text::without_halves;
 
 /// What becomes of an answer.
 #[derive(Debug)]

@@ -6,11 +6,9 @@
 
 mod judge;
 mod rules;
-mod text;
 
 pub use judge::{Judgement, judge};
 pub use rules::{Doubt, Entry, Follows, Rule, check, doubts, tidy};
-pub use text::without_halves;
 
 use std::time::Duration;
 

@@ -243,9 +243,13 @@ impl Deployment {
     #[must_use]
     pub fn ended(&self, up: &Up, status: Option<ExitStatus>, limit: Duration) -> Ended {
         let Some(status) = status else {
+            // What it waits for.
+            let data = self.data().display().to_string();
+            let status = self.run(&["status", "--data", &data]);
             panic!(
-                "`up` did not end within {} s\n{}",
+                "`up` did not end within {} s\n{}\n{}",
                 limit.as_secs(),
+                String::from_utf8_lossy(&status.stdout),
                 self.words(up)
             );
         };

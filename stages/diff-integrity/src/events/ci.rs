@@ -7,7 +7,7 @@ use prmirror_proto::pull_request::{CiContext, StatusRollup};
 
 use super::{Teller, Telling};
 
-/// Of each name of which checks on this head were seen with other ids, which run is the present one.
+/// Of each name of which checks on this head were run again, which run is the present one.
 /// GitHub shows only the newest, so it is counted here; names that are not in it are at their first.
 pub type Attempts = BTreeMap<String, u32>;
 
@@ -140,24 +140,31 @@ fn newest(was: Option<&StatusRollup>, now: &StatusRollup) -> Telling {
     Telling::at(newest(now).filter(|at| Some(*at) > known), None)
 }
 
-/// Names of checks that are there under the same name with another id.
+/// Names of checks that were run again: they are there under the same name with another id.
 fn rerun(was: &StatusRollup, now: &StatusRollup) -> Vec<String> {
-    let mut old: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut old: BTreeMap<&str, Vec<&CiContext>> = BTreeMap::new();
     for context in &was.contexts.nodes {
-        old.entry(&context.name).or_default().insert(&context.id);
+        old.entry(&context.name).or_default().push(context);
     }
-    let is_new = |c: &&CiContext| {
-        old.get(c.name.as_str())
-            .is_some_and(|ids| !ids.contains(c.id.as_str()))
+    let is_rerun = |new: &&CiContext| {
+        let old = old.get(new.name.as_str());
+        old.is_some_and(|old| !old.iter().any(|old| old.id == new.id || goes_on(old, new)))
     };
     let names: BTreeSet<String> = now
         .contexts
         .nodes
         .iter()
-        .filter(is_new)
+        .filter(is_rerun)
         .map(|c| c.name.clone())
         .collect();
     names.into_iter().collect()
+}
+
+/// Whether this is the attempt of before, further on. A commit status cannot be changed: each of its states is
+/// a new one, with an id of its own; what follows one that waits is no re-run.
+fn goes_on(old: &CiContext, new: &CiContext) -> bool {
+    let is_status = |context: &CiContext| context.kind == "StatusContext";
+    is_status(old) && is_status(new) && matches!(old.status.as_str(), "PENDING" | "EXPECTED")
 }
 
 /// Names of the checks that failed, sorted.

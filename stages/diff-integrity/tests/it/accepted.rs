@@ -256,13 +256,31 @@ async fn an_answer_of_a_lagging_replica_is_asked_for_again() {
         snapshot(&mut look).pull_request.updated_at = time(updated);
         look
     };
-    let mut believed = updated(4, 1, "old");
-    believed.provenance.source = Source::Recheck;
-    let looks = [updated(2, 2, "new"), updated(3, 1, "old"), believed];
+    let rechecked = |second, basis: &str| {
+        let mut look = updated(second, 1, "old");
+        look.provenance.source = Source::Recheck;
+        look.provenance.request = format!("change:realtime:{}#7:{basis}", look.repository);
+        look
+    };
+    let looks = [
+        updated(2, 2, "new"),
+        updated(3, 1, "old"),
+        // Asked for because of something else, it may lag behind as well.
+        rechecked(4, "doubt:1f"),
+        rechecked(5, "gone:2e"),
+        rechecked(6, "stale:3d"),
+    ];
     assert_eq!(
         handled(&stage, &looks).await,
-        ["changeset event", "change", "changeset event"]
+        [
+            "changeset event",
+            "change",
+            "change",
+            "change",
+            "changeset event"
+        ]
     );
+    assert_eq!(broker.state_of(7).await.observed_at, time(6));
 
     // GitHub's word before ours: asked for earlier, and newer nevertheless.
     let mut lagged = updated(20, 10, "lagged");

@@ -44,6 +44,15 @@ fn build(before: Option<&str>, after: Option<&str>, attempt: u32) -> Value {
     json!([{ "name": "build", "before": before, "after": after, "attempt": attempt }])
 }
 
+/// Makes the check `build` a commit status in this state.
+fn status(pr: &mut PullRequest, id: &str, state: &str) {
+    let check = check(pr);
+    id.clone_into(&mut check.id);
+    "StatusContext".clone_into(&mut check.kind);
+    state.clone_into(&mut check.status);
+    check.conclusion = None;
+}
+
 /// A change of a pull request.
 type Change = fn(&mut PullRequest);
 
@@ -314,6 +323,35 @@ fn cases() -> Vec<(Change, Change, Value)> {
             json!([
                 { "kind": "ci_changed", "head": HEAD, "before": "SUCCESS", "after": "SUCCESS",
                   "checks": build(Some("SUCCESS"), Some("SUCCESS"), 2) },
+                { "kind": "ci_rerun", "head": HEAD, "names": ["build"], "attempts": [2] },
+            ]),
+        ),
+        // A commit status has another id with each state: this one ends,
+        (
+            |pr| {
+                checks(pr).state = "PENDING".to_owned();
+                status(pr, "SC_1", "PENDING");
+            },
+            |pr| {
+                checks(pr).state = "SUCCESS".to_owned();
+                status(pr, "SC_2", "SUCCESS");
+            },
+            json!([{ "kind": "ci_passed", "head": HEAD,
+                "checks": build(Some("PENDING"), Some("SUCCESS"), 1) }]),
+        ),
+        // and this one begins anew.
+        (
+            |pr| {
+                checks(pr).state = "FAILURE".to_owned();
+                status(pr, "SC_1", "FAILURE");
+            },
+            |pr| {
+                checks(pr).state = "PENDING".to_owned();
+                status(pr, "SC_2", "PENDING");
+            },
+            json!([
+                { "kind": "ci_changed", "head": HEAD, "before": "FAILURE", "after": "PENDING",
+                  "checks": build(Some("FAILURE"), Some("PENDING"), 2) },
                 { "kind": "ci_rerun", "head": HEAD, "names": ["build"], "attempts": [2] },
             ]),
         ),

@@ -1,6 +1,9 @@
-//! Four weeks of a real repository: every pair of consecutive answers about a pull request.
+//! Four weeks of a real repository: every pair of consecutive answers about a pull request. How many of them
+//! cannot follow upon the one before is in `golden/recording.txt`, which `PRMIRROR_BLESS=1` writes anew.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
 
 use diff_integrity::{Accepted, Projection};
 use github_sim::Answer;
@@ -8,7 +11,7 @@ use jiff::SignedDuration;
 use prmirror_github::pull_request_of;
 use prmirror_proto::messages::ChangedBy;
 use prmirror_proto::pull_request::PullRequest;
-use prmirror_proto::succession::cannot_follow;
+use prmirror_proto::succession::{CODE_SUCCESSION, cannot_follow};
 use prmirror_proto::{Lane, Observation, Provenance, RepositoryName, Source, Valid};
 
 /// What an answer is accepted as, when a sweep had noticed it.
@@ -133,6 +136,20 @@ impl Tally {
         assert_eq!(old != new, after.changed.is_some(), "#{}", after.number);
     }
 
+    /// What went back from one answer to the next.
+    fn table(&self) -> String {
+        let doubts: u64 = self.doubts.values().sum();
+        let mut text = format!(
+            "{} pairs of {} answers, {doubts} break {CODE_SUCCESSION}\n\n",
+            self.pairs, self.answers
+        );
+        for (what, count) in self.doubts.iter().chain(&self.shrunk) {
+            // Writing to a text never fails.
+            let _ = writeln!(text, "{count:>6} {what}");
+        }
+        text
+    }
+
     fn print(&mut self) {
         let Self {
             answers,
@@ -157,8 +174,6 @@ impl Tally {
                 p90.as_secs()
             );
         }
-        println!("answers that cannot be newer: {:?}", self.doubts);
-        println!("totals: {:?}", self.shrunk);
         for (what, bytes) in [
             ("state", &mut self.state_bytes),
             ("its events", &mut self.event_bytes),
@@ -202,5 +217,14 @@ fn events_lead_through_the_recorded_weeks() {
     .unwrap();
     tally.print();
     assert_eq!(tally.answers, 10_430);
+    let table = tally.table();
+    println!("{table}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let golden = folder.join("recording.txt");
+    if std::env::var_os("PRMIRROR_BLESS").is_some() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&golden, &table).unwrap();
+    }
+    assert_eq!(table, std::fs::read_to_string(&golden).unwrap_or_default());
     assert!(tally.pairs > 8_000 && tally.changed > 5_000);
 }

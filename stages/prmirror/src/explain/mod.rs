@@ -252,12 +252,7 @@ async fn streams(
         }))
     };
     // Of a message that was set aside the quarantine names the id.
-    let set_aside = source
-        .rows(
-            "SELECT sequence, stage, code, json_extract_string(original_headers, '\"Nats-Msg-Id\"') AS id \
-             FROM quarantine",
-        )
-        .await?;
+    let set_aside = source.rows(&set_aside_sql(repository, *number)).await?;
     let text = |record: &Record, name: &str| {
         let text = record.get(name).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
@@ -302,6 +297,17 @@ async fn streams(
     Ok(())
 }
 
+/// What was set aside that may be about it, the newest first; what nobody can say what it is about among
+/// it. Neither what was set aside of others nor its number is to crowd it out.
+fn set_aside_sql(repository: &RepositoryName, number: u64) -> String {
+    format!(
+        "SELECT sequence, stage, code, json_extract_string(original_headers, '\"Nats-Msg-Id\"') AS id \
+         FROM quarantine \
+         WHERE (repository = '{repository}' AND coalesce(number = {number}, true)) OR repository IS NULL \
+         ORDER BY repository IS NULL, number IS NULL, sequence DESC"
+    )
+}
+
 /// What will happen to it.
 fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
     let mut next = Vec::new();
@@ -310,6 +316,14 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
             let value = finding.get(name);
             value.map_or_else(String::new, print::value)
         };
+        if text("status") == "repaired" {
+            next.push(format!(
+                "{}: it is repaired, and closed when a later look confirms that; what a verification found, \
+                 when one finds it right",
+                text("rule")
+            ));
+            continue;
+        }
         next.push(format!(
             "{}: {} of {} repairs were asked for, the next not before {}",
             text("rule"),
@@ -408,7 +422,12 @@ impl Explanation {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use prmirror_analytics::{Batch, Database, Limits, Record, Sequenced};
+    use prmirror_proto::Quarantined;
+    use prmirror_proto::subjects::STREAM_QUARANTINE;
 
     #[test]
     fn why_nothing_of_a_repository_is_fetched_is_told() {
@@ -434,6 +453,47 @@ mod tests {
         // Whether what has landed is right can only be told when the repository is read again.
         assert_eq!(told.code(), EXIT_GAPS);
         assert!(print::text(&told).contains(expected));
+    }
+
+    #[test]
+    fn what_was_set_aside_of_others_crowds_nothing_out() {
+        let about = [
+            (Some("o/r"), Some(7)),
+            (Some("o/r"), Some(8)),
+            (Some("o/x"), Some(7)),
+            (Some("o/r"), None),
+            (None, None),
+        ];
+        let records = (1_u64..)
+            .zip(about)
+            .map(|(sequence, (name, number))| Sequenced {
+                stream: STREAM_QUARANTINE.into(),
+                sequence,
+                message_id: format!("aside-{sequence}"),
+                published_at: Timestamp::UNIX_EPOCH,
+                record: Record::Quarantined(Quarantined {
+                    stage: "validate".to_owned(),
+                    code: "undecodable".to_owned(),
+                    reason: "no".to_owned(),
+                    repository: name.map(|name| name.parse().unwrap()),
+                    number,
+                    original_subject: String::new(),
+                    original_headers: BTreeMap::new(),
+                    original_body: String::new(),
+                    deliveries: 1,
+                    quarantined_at: Timestamp::UNIX_EPOCH,
+                }),
+            });
+        let batch = Batch {
+            records: records.collect(),
+        };
+        let mut database = Database::in_memory().unwrap();
+        database.land_at(&batch, Timestamp::UNIX_EPOCH).unwrap();
+        let sql = set_aside_sql(&"o/r".parse().unwrap(), 7);
+        let reader = database.reader().unwrap();
+        let told = reader.query(&sql, &Limits::default()).unwrap();
+        let sequences = told.rows.iter().map(|row| row[0].as_u64().unwrap());
+        assert_eq!(sequences.collect::<Vec<_>>(), [1, 4, 5]);
     }
 
     #[test]

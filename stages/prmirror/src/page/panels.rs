@@ -48,11 +48,11 @@ pub(super) const PANELS: [Panel; 11] = [
     },
     Panel {
         title: "Alerts",
-        about: "Findings that are not closed. Each is repaired by itself; critical ones resist.",
+        about: "Findings that are not right again. Each is repaired by itself; critical ones resist.",
         sql: "SELECT severity, rule, repository, count(*) AS pull_requests, min(opened_at) AS since, \
               max(attempts) AS attempts, \
               array_to_string(list_slice(list('#' || number ORDER BY number), 1, 8), ' ') AS which \
-              FROM findings WHERE status <> 'closed' GROUP BY severity, rule, repository \
+              FROM open_findings GROUP BY severity, rule, repository \
               ORDER BY (severity = 'critical') DESC, pull_requests DESC, rule, repository LIMIT 40",
     },
     Panel {

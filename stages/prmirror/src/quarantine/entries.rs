@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::ask::ask;
 
+/// Rows that are asked for at once: as many as surely fit into a message.
+const ROWS: usize = 10_000;
+
 /// What became of something that was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
@@ -116,20 +119,31 @@ pub(super) async fn all(bus: &Bus) -> anyhow::Result<Quarantine> {
 /// Whether each one that has landed is open by the tables' account; nothing while they cannot be
 /// asked.
 async fn landed(bus: &Bus) -> BTreeMap<u64, bool> {
-    let question = SqlRequest {
-        sql: "SELECT sequence, sequence IN (SELECT sequence FROM open_quarantine) FROM quarantine"
-            .to_owned(),
-        rows: 100_000,
-    };
-    let Ok(question) = serde_json::to_vec(&question) else {
-        return BTreeMap::new();
-    };
-    let answer: Result<Table, _> = ask(bus, SUBJECT_SQL, question).await;
-    let rows = answer.map(|table| table.rows).unwrap_or_default();
-    let landed = rows.iter();
-    landed
-        .filter_map(|row| Some((row.first()?.as_u64()?, row.get(1)?.as_bool()?)))
-        .collect()
+    let mut landed: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut last = 0_u64;
+    loop {
+        let question = SqlRequest {
+            sql: format!(
+                "SELECT sequence, sequence IN (SELECT sequence FROM open_quarantine) FROM quarantine \
+                 WHERE sequence > {last} ORDER BY sequence LIMIT {ROWS}"
+            ),
+            rows: ROWS,
+        };
+        let Ok(question) = serde_json::to_vec(&question) else {
+            return BTreeMap::new();
+        };
+        let answer: Result<Table, _> = ask(bus, SUBJECT_SQL, question).await;
+        let Ok(table) = answer else {
+            return BTreeMap::new();
+        };
+        let rows = table.rows.iter();
+        landed
+            .extend(rows.filter_map(|row| Some((row.first()?.as_u64()?, row.get(1)?.as_bool()?))));
+        match landed.last_key_value() {
+            Some((newest, _)) if *newest > last => last = *newest,
+            Some(_) | None => return landed,
+        }
+    }
 }
 
 impl Entry {

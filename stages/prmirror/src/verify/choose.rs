@@ -13,6 +13,9 @@ use super::{Run, RunError, ended};
 /// Numbers of which GitHub is asked at once what they are: a point, however many they are.
 const NUMBERS: usize = 250;
 
+/// Pull requests that are looked at besides a sample, at most.
+const BESIDES: usize = 100;
+
 impl Run {
     /// Which pull requests are looked at, by repository.
     pub(super) async fn choose(
@@ -36,11 +39,15 @@ impl Run {
                 chosen = some_of(chosen, sample, &self.tally.run);
             }
         }
+        self.tally.chosen = chosen.values().map(|numbers| numbers.len() as u64).sum();
+        self.tally.population = self.tally.population.max(self.tally.chosen);
+        self.tally.besides = self.besides.len() as u64;
+        for (repository, number) in &self.besides {
+            chosen.entry(repository.clone()).or_default().push(*number);
+        }
         chosen
             .values_mut()
             .for_each(|numbers| numbers.sort_unstable());
-        self.tally.chosen = chosen.values().map(|numbers| numbers.len() as u64).sum();
-        self.tally.population = self.tally.population.max(self.tally.chosen);
         Ok(chosen)
     }
 
@@ -94,6 +101,7 @@ impl Run {
         if let (true, Some(error)) = (ranges.is_empty(), unread) {
             return Err(ended(error));
         }
+        let shown: Vec<RepositoryName> = ranges.iter().map(|(name, _)| name.clone()).collect();
         let most = usize::try_from(sample.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let mut urn = Urn::new(&self.tally.run, ranges);
         let mut chosen = Vec::new();
@@ -120,6 +128,13 @@ impl Run {
         }
         if sample.is_none() {
             self.tally.population = chosen.len() as u64;
+        } else {
+            // What waits to be seen right would wait until chance finds it again. None of it takes a draw's
+            // place.
+            let waiting = Tables::new(&self.bus).repaired(&shown, BESIDES).await?;
+            let drawn: BTreeSet<_> = chosen.iter().collect();
+            let waiting = waiting.into_iter().filter(|one| !drawn.contains(one));
+            self.besides = waiting.collect();
         }
         Ok(chosen)
     }

@@ -127,6 +127,32 @@ impl<'b> Tables<'b> {
         Ok(told.collect())
     }
 
+    /// Pull requests of these repositories that a verification found wrong, that were repaired since, and
+    /// that nobody has seen to be right: so many, those that wait for longest.
+    pub(super) async fn repaired(
+        &self,
+        repositories: &[RepositoryName],
+        most: usize,
+    ) -> anyhow::Result<Vec<(RepositoryName, u64)>> {
+        // No character that a repository's name may have needs to be escaped.
+        let names: Vec<String> = repositories
+            .iter()
+            .map(|name| format!("'{name}'"))
+            .collect();
+        let sql = format!(
+            "SELECT repository, number FROM findings \
+             WHERE rule = 'verified_wrong' AND status = 'repaired' AND repository IN ({}) \
+             ORDER BY repaired_at, repository, number LIMIT {most}",
+            names.join(", ")
+        );
+        let answer = self.sql(sql, most).await?;
+        let told = answer.rows.iter().filter_map(|row| {
+            let repository = row.first()?.as_str()?.parse::<RepositoryName>().ok()?;
+            Some((repository, row.get(1)?.as_u64()?))
+        });
+        Ok(told.collect())
+    }
+
     /// Every row of a table.
     async fn rows(&self, table: &Table, condition: &str) -> anyhow::Result<Vec<Vec<Value>>> {
         let sql = table.sql(condition);
@@ -143,7 +169,7 @@ impl<'b> Tables<'b> {
                     }
                 }
                 // Long texts: fewer of them fit into a message.
-                Err(_) if rows > 1 => rows /= 10,
+                Err(_) if rows > 1 => rows = (rows / 10).max(1),
                 Err(error) => return Err(error),
             }
         }

@@ -7,7 +7,7 @@ mod landed;
 mod read;
 mod tally;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use tally::{Outcome, Tally};
 
 /// Name in the cost records.
 const NAME: &str = "verify";
+
+/// How the name of a run begins that is none of a sample; the view `truth_rate` knows it.
+const REPAIRED: &str = "verify-repaired-";
 
 /// Pull requests that are read from GitHub before the tables are: few, so that both are about as old.
 const BATCH: usize = 10;
@@ -50,7 +53,8 @@ potential_merge_commit_oid. Nor what is the mirror's own: version, source, lane,
 of noticing, observing and landing.
 
 A sample is drawn from the numbers that GitHub has given, not from what has landed: a pull request that the \
-mirror has never heard of has the same chance as every other.
+mirror has never heard of has the same chance as every other. What was found wrong before, and is repaired, is \
+looked at besides, so that its finding can be closed; it does not count in the truth rate.
 
 It uses the budget of bulk work: github.floor is left to others. A pull request costs a point, and each \
 hundred of a list's items beyond the first another one; so do 250 numbers of which it is asked what they are.";
@@ -144,6 +148,7 @@ pub(crate) async fn verify(args: VerifyArgs) -> anyhow::Result<u8> {
             run: format!("{NAME}-{}", setup.context.run),
             ..Tally::default()
         },
+        besides: BTreeSet::new(),
         again: Vec::new(),
         progress: Progress::new(),
     };
@@ -221,6 +226,8 @@ struct Run {
     reader: Reader,
     grace: Duration,
     tally: Tally,
+    /// What is looked at besides the sample.
+    besides: BTreeSet<(RepositoryName, u64)>,
     again: Vec<Again>,
     progress: Progress,
 }
@@ -328,6 +335,17 @@ impl Run {
         Ok(())
     }
 
+    /// The run that a result belongs to. What is looked at besides a sample has one of its own, which the
+    /// view `truth_rate` leaves out: it was not drawn by chance.
+    fn run_of(&self, repository: &RepositoryName, number: u64) -> String {
+        let run = &self.tally.run;
+        if self.besides.contains(&(repository.clone(), number)) {
+            format!("{REPAIRED}{run}")
+        } else {
+            run.clone()
+        }
+    }
+
     /// Reads pull requests from GitHub, and then from the tables.
     async fn looks(
         &mut self,
@@ -380,7 +398,7 @@ impl Run {
             Look {
                 moved: landed != before.get(&number),
                 verification: Verification {
-                    run: self.tally.run.clone(),
+                    run: self.run_of(repository, number),
                     repository: repository.clone(),
                     number,
                     node_id: value.and_then(|(_, v)| Some(v.get("id")?.as_str()?.to_owned())),
@@ -466,7 +484,7 @@ impl Progress {
         let line = format!(
             "verified {} of {} · {} differ · {again} to be looked at again · {} points",
             tally.done(),
-            tally.chosen,
+            tally.all(),
             tally.wrong(),
             reader.points
         );

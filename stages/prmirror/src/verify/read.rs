@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use prmirror_github::{Answer, Class, Client, Error, Question};
 use prmirror_kit::{Backoff, CancellationToken};
+use prmirror_proto::text::without_halves;
 use prmirror_proto::{Lane, RepositoryName};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -386,7 +387,9 @@ fn whole(answer: Answer) -> Result<(Answer, Value), AskError> {
     if !answer.errors.iter().all(absent) {
         return Err(AskError::Split(Error::Graphql(answer.errors)));
     }
-    match serde_json::from_str(answer.data.get()) {
+    // Half of a character is landed as U+FFFD: it is no difference, and keeps nothing from being read.
+    let read = serde_json::from_str(&without_halves(answer.data.get()));
+    match read {
         Ok(data) => Ok((answer, data)),
         Err(error) => Err(AskError::Split(Error::Shape(error.to_string()))),
     }

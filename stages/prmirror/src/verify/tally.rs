@@ -39,6 +39,11 @@ pub(super) struct Tally {
     pub(super) right: u64,
     /// Fields that were compared.
     pub(super) fields: u64,
+    /// Pull requests that were chosen besides: they were found wrong once and are repaired, and wait to
+    /// be seen right. None of them is of the sample, so none counts in what is said of it.
+    pub(super) besides: u64,
+    /// Those of them that are as GitHub says.
+    pub(super) confirmed: u64,
     /// Points of GitHub's rate limit that it cost.
     pub(super) points: u64,
     /// Whether it was interrupted.
@@ -54,11 +59,15 @@ impl Tally {
     pub(super) fn add(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Verified(verification) => {
-                self.verified += 1;
-                self.fields += verification.fields;
-                if verification.differences.is_empty() {
-                    self.right += 1;
+                let is_right = verification.differences.is_empty();
+                if verification.run == self.run {
+                    self.verified += 1;
+                    self.fields += verification.fields;
+                    self.right += u64::from(is_right);
                 } else {
+                    self.confirmed += u64::from(is_right);
+                }
+                if !is_right {
                     self.notes.push(Outcome::Verified(verification));
                 }
             }
@@ -70,7 +79,12 @@ impl Tally {
 
     /// Pull requests with an outcome.
     pub(super) fn done(&self) -> u64 {
-        self.right + self.notes.len() as u64
+        self.right + self.confirmed + self.notes.len() as u64
+    }
+
+    /// Pull requests that are looked at.
+    pub(super) const fn all(&self) -> u64 {
+        self.chosen + self.besides
     }
 
     pub(super) const fn wrong(&self) -> u64 {
@@ -81,8 +95,10 @@ impl Tally {
         self.notes
             .iter()
             .map(|note| match note {
-                Outcome::Verified(verification) => verification.differences.len(),
-                Outcome::Unsettled { .. } | Outcome::Unreadable { .. } => 0,
+                Outcome::Verified(verification) if verification.run == self.run => {
+                    verification.differences.len()
+                }
+                Outcome::Verified(_) | Outcome::Unsettled { .. } | Outcome::Unreadable { .. } => 0,
             })
             .sum()
     }
@@ -187,8 +203,15 @@ impl Tally {
                 percent(high)
             )?;
         }
+        if self.besides > 0 {
+            writeln!(
+                f,
+                "{} that had been found wrong were looked at besides: {} are as GitHub says now",
+                self.besides, self.confirmed
+            )?;
+        }
         if self.interrupted {
-            writeln!(f, "interrupted after {} of {}", self.done(), self.chosen)?;
+            writeln!(f, "interrupted after {} of {}", self.done(), self.all())?;
         }
         Ok(())
     }
@@ -212,8 +235,60 @@ fn wilson(right: u64, of: u64) -> (f64, f64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
+    use prmirror_proto::FieldDifference;
+
+    #[test]
+    fn what_is_looked_at_besides_says_nothing_of_the_sample() {
+        let verified = |run: &str, number, is_right: bool| {
+            let difference = FieldDifference {
+                table: "pull_requests".to_owned(),
+                key: String::new(),
+                column: Some("title".to_owned()),
+                landed: None,
+                github: None,
+            };
+            Outcome::Verified(Verification {
+                run: run.to_owned(),
+                repository: RepositoryName::new("o", "r").unwrap(),
+                number,
+                node_id: None,
+                observed_at: Timestamp::UNIX_EPOCH,
+                version: None,
+                fields: 40,
+                differences: if is_right {
+                    Vec::new()
+                } else {
+                    vec![difference]
+                },
+            })
+        };
+        let mut tally = Tally {
+            run: "one".to_owned(),
+            population: 10,
+            chosen: 2,
+            besides: 2,
+            ..Tally::default()
+        };
+        for outcome in [
+            verified("one", 1, true),
+            verified("one", 2, true),
+            verified("besides", 3, true),
+            verified("besides", 4, false),
+        ] {
+            tally.add(outcome);
+        }
+        assert_eq!((tally.verified, tally.right, tally.fields), (2, 2, 80));
+        assert_eq!((tally.wrong(), tally.fields_wrong()), (0, 0));
+        assert_eq!(tally.rate().map(|(rate, _)| rate), Some(1.0));
+        assert_eq!((tally.confirmed, tally.done(), tally.all()), (1, 4, 4));
+        // It is told nevertheless.
+        assert!(!tally.is_true());
+        assert!(tally.text().contains("o/r#4 pull_requests title"));
+    }
 
     #[test]
     fn the_interval_is_wilsons() {

@@ -60,6 +60,9 @@ fn torn(pr: &PullRequest) -> Option<Doubt> {
         .iter()
         .filter(|item| bumps_updated_at(&item.kind))
         .filter_map(|item| Some((item.created_at?, item.kind.as_str())));
+    let threads = pr.review_threads.nodes.iter();
+    let inline = threads.flat_map(|thread| &thread.comments.nodes);
+    let inline = inline.filter_map(|comment| Some((comment.created_at?, "review comment")));
     let comments = pr.comments.nodes.iter();
     let comments = comments.filter_map(|comment| Some((comment.created_at?, "comment")));
     let reviews = pr.reviews.nodes.iter();
@@ -67,6 +70,7 @@ fn torn(pr: &PullRequest) -> Option<Doubt> {
     let closed = pr.closed_at.map(|at| (at, "closedAt"));
     let (newest, what) = timeline
         .chain(comments)
+        .chain(inline)
         .chain(reviews)
         .chain(closed)
         .max()?;

@@ -207,6 +207,30 @@ fn examples() -> Vec<(Rule, Changes, &'static str, Changes)> {
             ],
         ),
         (
+            Rule::Torn,
+            vec![
+                (
+                    "/reviewThreads/nodes/0/comments/nodes/0/createdAt",
+                    json!("2024-10-15T19:00:03Z"),
+                ),
+                (
+                    "/reviewThreads/nodes/0/comments/nodes/0/updatedAt",
+                    json!("2024-10-15T19:00:03Z"),
+                ),
+            ],
+            "validate-torn",
+            vec![
+                (
+                    "/reviewThreads/nodes/0/comments/nodes/0/createdAt",
+                    json!("2024-10-15T19:00:02Z"),
+                ),
+                (
+                    "/reviewThreads/nodes/0/comments/nodes/0/updatedAt",
+                    json!("2024-10-15T19:30:00Z"),
+                ),
+            ],
+        ),
+        (
             Rule::MergeCommit,
             unknown(&merged, vec![("/mergeCommit", Value::Null)]),
             "validate-merge-commit",

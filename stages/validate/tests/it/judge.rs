@@ -132,6 +132,7 @@ fn each_rule_refuses_what_breaks_it() {
             ("/labels", whole(json!([]))),
             ("/comments", whole(json!([]))),
             ("/reviews", whole(json!([]))),
+            ("/reviewThreads", whole(json!([]))),
         ],
     ] {
         let (valid, recheck) = accepted(judged_with(&sane));

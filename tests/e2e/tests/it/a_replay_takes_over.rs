@@ -1,11 +1,14 @@
 //! Databases that were made again take the place of the live one, while the world goes on and while
 //! processes die.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
 
+use bytes::Bytes;
 use github_sim::{Config, Generate, Sim, Time};
 use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, to_the_end};
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -22,6 +25,31 @@ const TWICE: &str = "
         UNION ALL SELECT id FROM api_cost
         UNION ALL SELECT repository || number || 'seen' FROM inventory
     ) GROUP BY row HAVING count(*) > 1";
+
+/// The durable consumers of all streams: stream, name, and when it was made.
+fn durable_consumers(deployment: &Deployment) -> BTreeSet<(String, String, String)> {
+    deployment.with_bus(async |bus| {
+        let asked = async |subject: String| {
+            let answer = bus.client().request(subject, Bytes::new()).await.unwrap();
+            serde_json::from_slice::<Value>(&answer.payload).unwrap()
+        };
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let streams = asked("$JS.API.STREAM.NAMES".to_owned()).await;
+        let mut found = BTreeSet::new();
+        for stream in streams["streams"].as_array().unwrap() {
+            let stream = text(stream);
+            let listed = asked(format!("$JS.API.CONSUMER.LIST.{stream}")).await;
+            for consumer in listed["consumers"].as_array().into_iter().flatten() {
+                // Others come and go.
+                if consumer["config"]["durable_name"].is_string() {
+                    let made = text(&consumer["created"]);
+                    found.insert((stream.clone(), text(&consumer["name"]), made));
+                }
+            }
+        }
+        found
+    })
+}
 
 #[test]
 fn while_the_world_goes_on_and_processes_die() {
@@ -50,6 +78,16 @@ fn while_the_world_goes_on_and_processes_die() {
     let data = data.to_str().unwrap();
     let file = |n: usize| deployment.data().join(format!("new-{n}.duckdb"));
     let costs = "SELECT count(*) AS n FROM api_cost";
+
+    // One that is only made reads the streams without leaving anything behind there.
+    let consumers = durable_consumers(&deployment);
+    assert!(consumers.len() >= 8, "{consumers:?}");
+    let alone = deployment.data().join("alone.duckdb");
+    let replay = ["replay", "--data", data, "--into", alone.to_str().unwrap()];
+    let output = to_the_end(&mut deployment.program("prmirror", &replay), LIMIT);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{err}\n{}", deployment.words(&up));
+    assert_eq!(durable_consumers(&deployment), consumers);
 
     // In traffic.
     for n in 0..2 {

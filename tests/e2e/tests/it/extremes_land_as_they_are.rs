@@ -245,6 +245,15 @@ fn extremes_land_as_they_are() {
              GROUP BY ALL ORDER BY ALL",
         )
         .unwrap();
+    // The other way of reading GitHub takes them as they are, too.
+    let verified = deployment.run(&["verify", "--data", &data, "--all"]);
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{}{}",
+        String::from_utf8_lossy(&verified.stdout),
+        String::from_utf8_lossy(&verified.stderr)
+    );
     up.terminate();
     let status = up.wait(limit);
     deployment.ended(&up, status, limit).assert_code(0);

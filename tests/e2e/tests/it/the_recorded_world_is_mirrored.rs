@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use github_sim::{Config, Sim};
-use prmirror_e2e::{Deployment, Mirror, RECORDED, RECORDING, recorded};
+use prmirror_e2e::{Deployment, Mirror, RECORDED, RECORDING, eventually, recorded, to_the_end};
 
 /// Pull requests of the recording.
 const PULL_REQUESTS: usize = 2_152;
@@ -13,7 +13,10 @@ fn every_field_of_every_pull_request() {
     let Some(recording) = recorded(RECORDING) else {
         return;
     };
-    let sim = Sim::start(Config::recording(recording)).unwrap();
+    let mut config = Config::recording(recording);
+    // Everything is read twice within the hour.
+    config.rate_limit = 1_000_000;
+    let sim = Sim::start(config).unwrap();
     let deployment = Deployment::of(&sim, RECORDED);
     let mirror = Mirror {
         sim: &sim,
@@ -22,7 +25,8 @@ fn every_field_of_every_pull_request() {
         name: "mathlib4",
     };
     let begun = Instant::now();
-    let ended = deployment.up_to_the_end(&["--once"], Duration::from_secs(300));
+    let limit = Duration::from_secs(300);
+    let ended = deployment.up_to_the_end(&["--once"], limit);
     let took = begun.elapsed();
     ended.assert_code(0);
     assert_eq!(deployment.processes(), [0; 0], "nothing is left running");
@@ -39,4 +43,25 @@ fn every_field_of_every_pull_request() {
     );
     assert_eq!(report.pull_requests, PULL_REQUESTS);
     report.assert_equal();
+
+    // The other way of reading GitHub comes to the same. It asks the mirror, which runs on for it.
+    let mut up = deployment.up(&[]);
+    eventually("the mirror answers", limit, || {
+        assert!(up.is_running(), "{}", deployment.words(&up));
+        deployment.sql("SELECT 1 AS n")
+    });
+    // A request for each of them, of which GitHub takes 2,000 a minute.
+    let mut verify = deployment.program("prmirror", &["verify", "--all"]);
+    let verified = to_the_end(&mut verify, 2 * limit);
+    let said = String::from_utf8_lossy(&verified.stdout);
+    println!("{said}");
+    assert_eq!(
+        verified.status.code(),
+        Some(0),
+        "{said}{}",
+        String::from_utf8_lossy(&verified.stderr)
+    );
+    up.terminate();
+    let status = up.wait(limit);
+    deployment.ended(&up, status, limit).assert_code(0);
 }
