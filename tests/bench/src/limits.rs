@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::measure::Measured;
+use crate::{PLAIN, RECORDED};
 
 /// Memory of a stage, and of `publish`, in bytes.
 const STAGE: u64 = 200_000_000;
@@ -14,6 +15,23 @@ const BROKER: &str = "nats-server";
 /// Of an hour of one token.
 const HOUR_SECONDS: f64 = 3_600.0;
 const HOUR_POINTS: u64 = 5_000;
+
+/// Points for 1,000 pull requests, their further pages included.
+const RECORDED_POINTS: u64 = 100;
+const PLAIN_POINTS: u64 = 60;
+
+/// What fetching cost more than it may, in words.
+pub(crate) fn too_dear(one: &Measured) -> Vec<String> {
+    let most = match one.what {
+        RECORDED => RECORDED_POINTS,
+        PLAIN => PLAIN_POINTS,
+        _ => return Vec::new(),
+    };
+    let points = one.first_fetched.points;
+    let dear = points * 1_000 > most * one.pull_requests;
+    let told = || format!("fetching cost {points} points, more than {most} for 1,000");
+    dear.then(told).into_iter().collect()
+}
 
 /// What is wrong with a measured repository, in words.
 pub(crate) fn exceeded(one: &Measured) -> Vec<String> {
@@ -95,6 +113,26 @@ mod tests {
                 "2 documents timed out"
             ]
         );
+    }
+
+    #[test]
+    fn fetching_has_a_price_that_it_may_not_exceed() {
+        let cost = |points| Cost {
+            points,
+            ..Cost::default()
+        };
+        let of = |what, points| Measured {
+            what,
+            pull_requests: 2_000,
+            ..measured(&[], 0, cost(points))
+        };
+        assert!(too_dear(&of(RECORDED, 200)).is_empty() && too_dear(&of(PLAIN, 120)).is_empty());
+        assert_eq!(
+            too_dear(&of(PLAIN, 121)),
+            ["fetching cost 121 points, more than 60 for 1,000"]
+        );
+        assert_eq!(too_dear(&of(RECORDED, 201)).len(), 1);
+        assert!(too_dear(&of("generated", 500)).is_empty());
     }
 
     #[test]

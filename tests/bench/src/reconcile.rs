@@ -1,9 +1,9 @@
 //! How long reconciliation takes, rule by rule, over made-up tables.
 //!
-//! The tables are filled by SQL: each pull request has 12 collections and 24 rows in them, one in ten is open,
-//! and of ten thousand one is missing, one has another head and one has other CI. Then everything is
-//! reconciled as publish does it: with 2 GiB and 2 threads. No digests are noted with the rows, which the
-//! rule that computes them does not mind.
+//! The tables are filled by SQL: each pull request has 12 collections and 24 rows in them, two events, and the
+//! digest of its rows; one in ten is open, and of ten thousand one is missing, one has another head, one has
+//! other CI and one has an event twice. Then everything is reconciled as publish does it by default: with its
+//! memory and its threads. What is found must be what was made wrong.
 #![allow(clippy::print_stdout)]
 
 use std::path::Path;
@@ -13,7 +13,9 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use duckdb::Connection;
 use jiff::Timestamp;
-use prmirror_analytics::{Database, Options, ReconcileSettings, Reconciled};
+use prmirror_analytics::{Database, Options, ReconcileSettings, Reconciled, row_digest_views};
+use prmirror_kit::config::PublishConfig;
+use prmirror_proto::FETCH_VERSION;
 
 /// How long reconciliation takes, rule by rule.
 #[derive(Parser)]
@@ -28,7 +30,8 @@ struct Arguments {
     /// and two at the least
     #[arg(long, value_name = "SECONDS")]
     within: Option<f64>,
-    /// Keeps the database in this folder, and takes the one that is there.
+    /// Keeps the database in this folder, and takes the one that is there; with --thorough it must have been made
+    /// with it
     #[arg(long)]
     keep: Option<std::path::PathBuf>,
 }
@@ -37,7 +40,7 @@ struct Arguments {
 const EVERYTHING: &str = "everything";
 
 /// Pull requests whose rows are looked at in one turn, as in `[reconcile] rows_of`.
-const SLICE: u32 = 20_000;
+const SLICE: u32 = 5_000;
 
 /// What the rows of a pull request are made of: `n` numbers it in its repository.
 const FILL: &str = "
@@ -76,7 +79,7 @@ SELECT repository, number, 'PR_' || repository || number AS id, 'R_1' AS reposit
     m AS version, true AS is_complete, m AS fingerprint, 2 AS total_labels, 0 AS total_assignees,
     0 AS total_review_requests, 2 AS total_commits, 1 AS total_reviews, 1 AS total_review_threads, 2 AS total_comments,
     6 AS total_timeline, 0 AS total_closing_issues, 'SUCCESS' AS checks_state, 4 AS checks_total,
-    'SUCCESS:4' AS check_run_counts, '' AS status_context_counts, m AS contexts_digest, 1 AS fetch_version
+    'SUCCESS:4' AS check_run_counts, '' AS status_context_counts, m AS contexts_digest, $FETCH_VERSION AS fetch_version
 FROM numbers;
 INSERT INTO pull_request_contents BY NAME SELECT * FROM made_contents WHERE number % 10000 <> 1;
 DROP TABLE made_contents;
@@ -90,6 +93,12 @@ SELECT repository, number, 'new' AS kind, version, updated_at + INTERVAL 1 MINUT
     updated_at + INTERVAL 2 MINUTE AS landed_at, updated_at, state, title, label_names, 1 AS events, 'poll' AS source,
     'realtime' AS lane, updated_at AS noticed_at, 'change' AS request
 FROM pull_request_contents;
+INSERT INTO events BY NAME
+SELECT 'event-' || md5(repository || number || kind) AS id, repository, number, kind, updated_at AS occurred_at,
+    updated_at + INTERVAL 1 MINUTE AS observed_at, updated_at + INTERVAL 2 MINUTE AS landed_at, author AS actor, version,
+    '{}' AS data
+FROM pull_request_contents, (VALUES ('opened'), ('labeled')) AS kinds (kind);
+INSERT INTO events SELECT * FROM events WHERE number % 10000 = 4 AND kind = 'opened';
 INSERT INTO inventory BY NAME
 SELECT c.* EXCLUDE (repository_id, full_database_id, url, title, body, locked, author, author_kind, closed_at, merged_at,
         merged_by, merge_commit_oid, base_ref_name, base_ref_oid, head_ref_name, head_repository, is_cross_repository,
@@ -106,7 +115,36 @@ SELECT 'scan', repository, 'sweep', 'all', TIMESTAMPTZ '2027-01-01 00:00:00+00',
        TIMESTAMPTZ '2027-01-01 00:00:00+00', '0', 0, count(*), count(*)
 FROM inventory GROUP BY repository;
 DROP TABLE numbers;
+";
+
+/// Notes the digests of the rows that are there, as landing would have.
+const DIGESTS: &str = "
+UPDATE pull_request_contents SET rows_digest = found.digest
+FROM (
+    SELECT repository, number, (sum(digest) % 9223372036854775807)::BIGINT AS digest
+    FROM row_digests
+    GROUP BY repository, number
+) AS found
+WHERE pull_request_contents.repository = found.repository AND pull_request_contents.number = found.number;
 CHECKPOINT;
+";
+
+/// How many findings there are to be opened by the first run: everything that was made wrong in what lists show,
+/// and of what is wrong in the rows that which comes in the first turn.
+const WRONG: &str = "
+WITH turn AS (
+    SELECT CASE WHEN count(*) = $SLICE THEN max(number) ELSE 9223372036854775807 END AS newest
+    FROM (SELECT number FROM pull_request_observations ORDER BY number LIMIT $SLICE)
+)
+SELECT
+    -- Missing, other CI, another head.
+    (SELECT count(*) FROM inventory WHERE number % 10000 IN (1, 2, 3))
+    -- Rows of the missing ones.
+    + (SELECT count(*) FROM (
+        SELECT DISTINCT repository, number FROM labels, turn WHERE number % 10000 = 1 AND number <= turn.newest
+    ))
+    -- An event twice.
+    + (SELECT count(*) FROM pull_request_contents, turn WHERE number % 10000 = 4 AND number <= turn.newest)
 ";
 
 fn main() -> anyhow::Result<()> {
@@ -117,7 +155,7 @@ fn main() -> anyhow::Result<()> {
     let path = folder.join(format!("reconcile-{}.duckdb", arguments.pull_requests));
     if !path.exists() {
         let begun = Instant::now();
-        fill(&path, arguments.pull_requests)?;
+        fill(&path, arguments.pull_requests, arguments.thorough)?;
         println!(
             "{} pull requests made in {:.0} s: {} MB\n",
             arguments.pull_requests,
@@ -125,9 +163,11 @@ fn main() -> anyhow::Result<()> {
             std::fs::metadata(&path)?.len() >> 20
         );
     }
+    let wrong = wrong(&path)?;
+    let defaults = PublishConfig::default();
     let options = Options {
-        memory_limit: Some("2GiB".to_owned()),
-        threads: Some(2),
+        memory_limit: Some(format!("{}B", defaults.memory_limit)),
+        threads: Some(defaults.threads),
     };
     let mut database = Database::open(&path, options)?;
     let now: Timestamp = "2027-01-01T01:00:00Z".parse()?;
@@ -145,6 +185,11 @@ fn main() -> anyhow::Result<()> {
         columns.push((EVERYTHING, database.reconcile(later(90)?, &settings)?));
     }
     table(&columns);
+    let found = columns.first().map_or(0, |(_, first)| first.opened);
+    ensure!(
+        found == wrong,
+        "{found} findings were opened, and {wrong} were to be found"
+    );
     let within = arguments
         .within
         .unwrap_or_else(|| goal(arguments.pull_requests));
@@ -173,11 +218,41 @@ fn missed<'r>(runs: impl Iterator<Item = (&'r str, Duration)>, within: f64) -> V
         .collect()
 }
 
-fn fill(path: &Path, pull_requests: u64) -> anyhow::Result<()> {
+/// Makes the tables. Digests are noted where a turn of these runs looks, or everywhere.
+fn fill(path: &Path, pull_requests: u64, thorough: bool) -> anyhow::Result<()> {
     drop(Database::open(path, Options::default())?);
     let connection = Connection::open(path)?;
-    let sql = FILL.replace("$PULL_REQUESTS", &pull_requests.to_string());
-    connection.execute_batch(&sql).context("filling the tables")
+    let sql = FILL
+        .replace("$PULL_REQUESTS", &pull_requests.to_string())
+        .replace("$FETCH_VERSION", &FETCH_VERSION.to_string());
+    connection
+        .execute_batch(&sql)
+        .context("filling the tables")?;
+    let newest = if thorough {
+        i64::MAX
+    } else {
+        3 * i64::from(SLICE)
+    };
+    let views = format!(
+        "SET VARIABLE from_number = 0; SET VARIABLE to_number = {newest};
+         CREATE TEMPORARY TABLE checked AS
+         SELECT repository, number FROM pull_request_contents WHERE number <= {newest}; {}",
+        row_digest_views()
+    );
+    connection
+        .execute_batch(&views)
+        .context("the views of the rows' digests")?;
+    connection
+        .execute_batch(DIGESTS)
+        .context("noting the rows' digests")
+}
+
+/// How many findings the first run has to open.
+fn wrong(path: &Path) -> anyhow::Result<u64> {
+    let connection = Connection::open(path)?;
+    let sql = WRONG.replace("$SLICE", &SLICE.to_string());
+    let wrong: i64 = connection.query_row(&sql, [], |row| row.get(0))?;
+    Ok(u64::try_from(wrong)?)
 }
 
 /// Each rule's time, a column a run.
