@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use duckdb::{AccessMode, Connection};
-use github_sim::{Config, Recording, Shown, Sim, Stats, Webhook, WorldConfig};
+use github_sim::{Answered, Config, Recording, Shown, Sim, Stats, Webhook, WorldConfig};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_e2e::{Deployment, Mirror, RECORDED, Up, within};
 use serde_json::Value;
@@ -178,7 +178,7 @@ impl Run<'_> {
     /// the next change is cut short: nothing happens in it.
     fn finish(&mut self, up: &mut Up) -> anyhow::Result<()> {
         let clock = self.sim.clock();
-        let mut idle = 0;
+        let (mut idle, mut landed) = (0, 0);
         let over = within(LIMIT.max(self.longest()), || {
             std::thread::sleep(LOOK);
             assert!(
@@ -196,12 +196,13 @@ impl Run<'_> {
             let next = self.sim.next_change_at().unwrap_or(self.stage.until);
             let next = next.min(self.stage.until);
             let left = self.scenario.played_of_a_wait();
-            if idle >= 2 && next.duration_since(now) > left + WORTH && self.has_landed() {
+            let happened = self.sim.journal().changes.len();
+            if idle >= 2 && next.duration_since(now) > left + WORTH && self.has_landed(landed) {
                 let to = next.saturating_sub(left).unwrap_or(next);
                 // It cannot be in the past but by a hair.
                 let _ = clock.advance_to(to);
                 self.anchor();
-                idle = 0;
+                (idle, landed) = (0, happened);
             }
             None
         });
@@ -240,24 +241,30 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Whether what was asked for last is in the table.
-    fn has_landed(&self) -> bool {
+    /// Whether every change from this one on is in the table: several happen at once, and the answers about them
+    /// land one after the other.
+    fn has_landed(&self, from: usize) -> bool {
         let journal = self.sim.journal();
-        let Some(last) = journal.changes.last() else {
-            return true;
-        };
-        let asked = journal.answers.iter().rfind(|answer| {
-            answer.number == last.number && self.stage.operations.contains(&answer.operation)
+        let changes = journal.changes.iter().enumerate().skip(from);
+        let shown = changes.map(|(index, change)| {
+            let mut answers = journal.answers.iter();
+            let shows = |answer: &&Answered| {
+                answer.number == change.number
+                    && answer.changes > index
+                    && self.stage.operations.contains(&answer.operation)
+            };
+            answers.find(shows).map(|answer| (answer.number, answer.at))
         });
-        let (Some(asked), number) = (asked, last.number) else {
+        let Some(shown) = shown.collect::<Option<Vec<_>>>() else {
             return false;
         };
-        let query = format!(
-            "SELECT count(*) AS n FROM pull_request_observations
-             WHERE number = {number} AND landed_at >= '{}'",
-            asked.at
-        );
-        self.deployment.count(&query).is_some_and(|count| count > 0)
+        shown.iter().all(|(number, at)| {
+            let query = format!(
+                "SELECT count(*) AS n FROM pull_request_observations
+                 WHERE number = {number} AND landed_at >= '{at}'"
+            );
+            self.deployment.count(&query).is_some_and(|count| count > 0)
+        })
     }
 }
 
