@@ -22,13 +22,14 @@ use crate::listed::Listed;
 use crate::mirror::KeptPace;
 use crate::open::Open;
 use crate::pace::Looks;
-use crate::pages::{HandedOn, Pages};
+use crate::pages::Pages;
 use crate::poll::Quiet;
 use crate::probes::Probes;
 use crate::routing::{Route, Router, Sign, between};
 use crate::service;
 use crate::spacing::Spacing;
 use crate::turns::Turns;
+use crate::unreadable::HandedOn;
 use crate::webhook::Learnt;
 
 /// Why a walk was broken off. It begins again where its durable state says.

@@ -35,6 +35,7 @@ mod spacing;
 mod stage;
 mod sweep;
 mod turns;
+mod unreadable;
 pub mod webhook;
 
 pub use detector::{WalkError, watch};

@@ -17,8 +17,8 @@ use crate::detector::{Detector, Together, WalkError};
 use crate::mirror;
 use crate::open::is_pending;
 use crate::pace::LEAST;
-use crate::pages::Unreadable;
 use crate::routing::between;
+use crate::unreadable::Unreadable;
 
 /// Looks are not more often than this.
 const OFTEN: Duration = Duration::from_millis(50);

@@ -312,10 +312,14 @@ impl Queue {
         (items, weight, full)
     }
 
-    fn put_back(&mut self, lane: Lane, items: Vec<Item>) {
-        let waiting = self.lanes.entry(lane).or_default();
+    /// Puts items before all others, each in the lane of what asked for it: a document of one lane is filled
+    /// up from the other.
+    fn put_back(&mut self, jobs: &BTreeMap<u64, Job>, items: Vec<Item>, otherwise: Lane) {
         for item in items.into_iter().rev() {
-            waiting.push_front(item);
+            let lane = jobs
+                .get(&item.job)
+                .map_or(otherwise, |job| job.request.lane);
+            self.lanes.entry(lane).or_default().push_front(item);
         }
     }
 }
@@ -453,15 +457,9 @@ impl Board {
 
     /// Questions that follow from an answer: before those of what was begun later, so that it is finished.
     pub(crate) fn go_on(&mut self, document: &Document, items: Vec<Item>, now: Instant) {
-        // Each in the lane of what asked for it: a document of one lane is filled up from the other.
-        let of = |item: Item| {
-            let job = self.jobs.get(&item.job);
-            (job.map_or(document.lane, |job| job.request.lane), item)
-        };
-        let items: Vec<(Lane, Item)> = items.into_iter().map(of).collect();
-        let queue = self.queue(&document.repository, now);
-        for (lane, item) in items.into_iter().rev() {
-            queue.put_back(lane, vec![item]);
+        self.queue(&document.repository, now);
+        if let Some(queue) = self.queues.get_mut(&document.repository) {
+            queue.put_back(&self.jobs, items, document.lane);
         }
     }
 
@@ -588,11 +586,7 @@ impl Board {
                 weight,
             });
         }
-        for item in items.into_iter().rev() {
-            let job = self.jobs.get(&item.job);
-            let lane = job.map_or(lane, |job| job.request.lane);
-            queue.put_back(lane, vec![item]);
-        }
+        queue.put_back(&self.jobs, items, lane);
         Next::At(due)
     }
 

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::walking::{Walking, empty, pipeline};
+use crate::common::{NAME, OWNER};
 use futures::StreamExt as _;
-use github_sim::{Config, Effect, Fault, Sim, WorldConfig};
+use github_sim::{Effect, Fault, Sim};
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::{Client, ClientConfig, Token};
-use prmirror_kit::config::{Pipeline, Priority, Repository};
+use prmirror_kit::Bus;
+use prmirror_kit::config::{Pipeline, Priority};
 use prmirror_kit::testing::{NatsServer, eventually, stored};
-use prmirror_kit::{Bus, CancellationToken, Context, Setup};
 use prmirror_proto::messages::{BackfillReport, ChangeRequest, Source};
 use prmirror_proto::requests::{
     BackfillAction, BackfillAnswer, BackfillOptions, BackfillRequest, Reply, SUBJECT_BACKFILL,
@@ -25,12 +26,8 @@ use prmirror_proto::subjects::{
 };
 use prmirror_proto::{Message as _, RepositoryName};
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
 
-const OWNER: &str = "octo-org";
-const NAME: &str = "octo-repo";
 const OTHER: &str = "other-repo";
-const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What the tables say, told in publish's place.
 #[derive(Clone, Default)]
@@ -118,15 +115,7 @@ struct World {
 impl World {
     /// Pull requests 1 to `count` in each repository. Nothing but the backfill goes on by itself.
     async fn new(repositories: &[(&str, Priority)], count: u64) -> Self {
-        let mut config = Config::empty(OWNER, NAME);
-        config.worlds = repositories
-            .iter()
-            .map(|(name, _)| WorldConfig::Empty {
-                owner: OWNER.to_owned(),
-                name: (*name).to_owned(),
-            })
-            .collect();
-        let sim = Sim::start(config).unwrap();
+        let sim = empty(repositories.iter().map(|(name, _)| *name));
         for (name, _) in repositories {
             for number in 1..=count {
                 let files = json!({ "number": number, "changedFiles": 1 });
@@ -137,20 +126,8 @@ impl World {
         let bus = server.bus().await;
         let tables = Tables::default();
         tables.clone().serve(bus.clone()).await;
-        let mut pipeline = Pipeline {
-            repositories: repositories
-                .iter()
-                .map(|(name, priority)| Repository {
-                    name: RepositoryName::new(OWNER, name).unwrap(),
-                    priority: *priority,
-                })
-                .collect(),
-            ..Pipeline::default()
-        };
-        let detect = &mut pipeline.detect;
-        (detect.poll, detect.sweep_open, detect.sweep_all) = (HOUR, HOUR, HOUR);
-        (detect.sweep_list, detect.unsettled) = (HOUR, HOUR);
-        detect.backfill_page = 10;
+        let mut pipeline = pipeline(repositories.iter().copied());
+        pipeline.detect.backfill_page = 10;
         Self {
             sim,
             url: server.url(),
@@ -166,33 +143,8 @@ impl World {
         Self::new(&[(NAME, Priority::Normal)], count).await
     }
 
-    /// Runs the detection as a process of its own would.
-    async fn start(&self) -> Process {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let (client, _) = Client::new(ClientConfig {
-            api_url: self.sim.url(),
-            token: Token::new(self.sim.token()).unwrap(),
-            timeout: Duration::from_secs(20),
-            max_in_flight: 1,
-            user_agent: "detect-changes-tests".to_owned(),
-            stage: "detect-changes",
-            floor: 0,
-        })
-        .unwrap();
-        let (url, pipeline) = (self.url.clone(), self.pipeline.clone());
-        let data = self.data.path().to_owned();
-        let started = runtime.spawn(async move {
-            let bus = Bus::connect(&url, "detect-changes").await.unwrap();
-            let context = Context::new("detect-changes", pipeline);
-            let setup = Setup::new(&bus, context, data, CancellationToken::new());
-            detect_changes::watch(&setup, &client).await.unwrap();
-        });
-        started.await.unwrap();
-        Process(Some(runtime))
+    async fn start(&self) -> Walking {
+        Walking::start(&self.sim, &self.url, &self.pipeline, self.data.path()).await
     }
 
     async fn state(&self) -> Option<BackfillState> {
@@ -291,26 +243,6 @@ async fn state(bus: &Bus, name: &str) -> Option<BackfillState> {
     let kv = bus.kv(BUCKET_BACKFILLS).await.unwrap();
     let entry = kv.get::<BackfillState>(&key).await.unwrap()?;
     Some(entry.value)
-}
-
-/// What ends together, as a process does.
-struct Process(Option<Runtime>);
-
-impl Process {
-    /// Ends it wherever it is.
-    async fn crash(mut self) {
-        let runtime = self.0.take().unwrap();
-        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(HOUR));
-        ended.await.unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 fn numbers(requests: &[ChangeRequest]) -> Vec<u64> {

@@ -1,18 +1,16 @@
 //! A repository that GitHub does not show is parked by whoever sees it first, and is fetched again, at once,
 //! when it is shown or a person says so.
 
-use std::time::Duration;
-
+use crate::common::walking::{HOUR, client, pipeline};
+use crate::common::{NAME, OWNER, repository};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures::StreamExt as _;
 use github_sim::{Config, Sim};
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::{Client, ClientConfig, Token};
-use prmirror_kit::config::{Pipeline, Repository};
+use prmirror_kit::config::Priority;
 use prmirror_kit::testing::{NatsServer, eventually};
 use prmirror_kit::{Bus, CancellationToken, Context, Outgoing, Setup};
-use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::requests::{
     BackfillAction, BackfillAnswer, BackfillRequest, Reply, SUBJECT_BACKFILL,
@@ -21,20 +19,12 @@ use prmirror_proto::state::Parked;
 use prmirror_proto::subjects::{BUCKET_STUBBORN, STREAM_CHANGES, parked_key};
 use serde_json::json;
 
-const OWNER: &str = "octo-org";
-const NAME: &str = "octo-repo";
-const HOUR: Duration = Duration::from_secs(3_600);
-
 struct World {
     sim: Sim,
     _server: NatsServer,
     bus: Bus,
     shutdown: CancellationToken,
     data: tempfile::TempDir,
-}
-
-fn repository() -> RepositoryName {
-    RepositoryName::new(OWNER, NAME).unwrap()
 }
 
 impl World {
@@ -53,26 +43,8 @@ impl World {
 
     /// Starts the walks. Without a failure they come seldom.
     async fn watch(&self) {
-        let (client, _) = Client::new(ClientConfig {
-            api_url: self.sim.url(),
-            token: Token::new(self.sim.token()).unwrap(),
-            timeout: Duration::from_secs(20),
-            max_in_flight: 1,
-            user_agent: "detect-changes-tests".to_owned(),
-            stage: "detect-changes",
-            floor: 0,
-        })
-        .unwrap();
-        let mut pipeline = Pipeline {
-            repositories: vec![Repository {
-                name: repository(),
-                priority: Default::default(),
-            }],
-            ..Pipeline::default()
-        };
-        let detect = &mut pipeline.detect;
-        (detect.poll, detect.sweep_open, detect.sweep_all) = (HOUR, HOUR, HOUR);
-        (detect.sweep_list, detect.unsettled) = (HOUR, HOUR);
+        let client = client(&self.sim);
+        let pipeline = pipeline([(NAME, Priority::Normal)].into_iter());
         let context = Context::new("detect-changes", pipeline);
         let data = self.data.path().to_owned();
         let setup = Setup::new(&self.bus, context, data, self.shutdown.clone());

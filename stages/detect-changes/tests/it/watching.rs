@@ -4,14 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::common::walking::{Walking, client, empty, pipeline};
+use crate::common::{NAME, OWNER};
 use detect_changes::Watermark;
 use futures::StreamExt as _;
-use github_sim::{Config, Effect, Fault, Sim, WorldConfig};
+use github_sim::{Effect, Fault, Sim};
 use jiff::{SignedDuration, Timestamp};
-use prmirror_github::{Client, ClientConfig, KeyDataQuery, Token};
-use prmirror_kit::config::{Pipeline, Priority, Repository};
+use prmirror_github::KeyDataQuery;
+use prmirror_kit::Bus;
+use prmirror_kit::config::{Pipeline, Priority};
 use prmirror_kit::testing::{NatsServer, eventually, stored};
-use prmirror_kit::{Bus, CancellationToken, Context, Setup};
 use prmirror_proto::messages::{
     ChangeRequest, InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained, Source,
 };
@@ -21,12 +23,8 @@ use prmirror_proto::subjects::{
 };
 use prmirror_proto::{Message as _, RepositoryName};
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
 
-const OWNER: &str = "octo-org";
-const NAME: &str = "octo-repo";
 const OTHER: &str = "other-repo";
-const HOUR: Duration = Duration::from_secs(3_600);
 const SOON: Duration = Duration::from_millis(50);
 
 const POLL: &str = "PullRequestsUpdated";
@@ -52,13 +50,7 @@ impl World {
     /// Open pull requests 1 to `count` in each repository, changed a second apart. Nothing goes on by
     /// itself but the backfill.
     async fn new(repositories: &[&str], count: u64) -> Self {
-        let mut config = Config::empty(OWNER, NAME);
-        let worlds = repositories.iter().map(|name| WorldConfig::Empty {
-            owner: OWNER.to_owned(),
-            name: (*name).to_owned(),
-        });
-        config.worlds = worlds.collect();
-        let sim = Sim::start(config).unwrap();
+        let sim = empty(repositories.iter().copied());
         for name in repositories {
             for number in 1..=count {
                 let time = at(number as i64);
@@ -67,17 +59,8 @@ impl World {
             }
         }
         let server = NatsServer::start().await;
-        let repositories = repositories.iter().map(|name| Repository {
-            name: RepositoryName::new(OWNER, name).unwrap(),
-            priority: Priority::Normal,
-        });
-        let mut pipeline = Pipeline {
-            repositories: repositories.collect(),
-            ..Pipeline::default()
-        };
-        let detect = &mut pipeline.detect;
-        (detect.poll, detect.sweep_open, detect.sweep_all) = (HOUR, HOUR, HOUR);
-        (detect.sweep_list, detect.unsettled) = (HOUR, HOUR);
+        let repositories = repositories.iter().map(|name| (*name, Priority::Normal));
+        let pipeline = pipeline(repositories);
         Self {
             sim,
             url: server.url(),
@@ -88,36 +71,8 @@ impl World {
         }
     }
 
-    fn access(&self) -> ClientConfig {
-        ClientConfig {
-            api_url: self.sim.url(),
-            token: Token::new(self.sim.token()).unwrap(),
-            timeout: Duration::from_secs(20),
-            max_in_flight: 1,
-            user_agent: "detect-changes-tests".to_owned(),
-            stage: "detect-changes",
-            floor: 0,
-        }
-    }
-
-    /// Runs the detection as a process of its own would.
-    async fn start(&self) -> Process {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let (client, _) = Client::new(self.access()).unwrap();
-        let (url, pipeline) = (self.url.clone(), self.pipeline.clone());
-        let data = self.data.path().to_owned();
-        let started = runtime.spawn(async move {
-            let bus = Bus::connect(&url, "detect-changes").await.unwrap();
-            let context = Context::new("detect-changes", pipeline);
-            let setup = Setup::new(&bus, context, data, CancellationToken::new());
-            detect_changes::watch(&setup, &client).await.unwrap();
-        });
-        started.await.unwrap();
-        Process(Some(runtime))
+    async fn start(&self) -> Walking {
+        Walking::start(&self.sim, &self.url, &self.pipeline, self.data.path()).await
     }
 
     async fn watermark(&self) -> Option<Watermark> {
@@ -178,26 +133,6 @@ impl World {
             self.update(NAME, number, |pr| pr["updatedAt"] = json!(time));
         }
         at(1_000_000 + 10 * count as i64)
-    }
-}
-
-/// What ends together, as a process does.
-struct Process(Option<Runtime>);
-
-impl Process {
-    /// Ends it wherever it is.
-    async fn crash(mut self) {
-        let runtime = self.0.take().unwrap();
-        let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(HOUR));
-        ended.await.unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -515,7 +450,7 @@ async fn what_has_landed_as_a_poll_sees_it_is_not_handed_on() {
     for number in 2..=5 {
         world.update(NAME, number, |pr| pr["updatedAt"] = json!(at(100)));
     }
-    let (client, _) = Client::new(world.access()).unwrap();
+    let client = client(&world.sim);
     let repository = RepositoryName::new(OWNER, NAME).unwrap();
     let list = client.key_data(&repository, KeyDataQuery::Updated, 10, None);
     let changed: Timestamp = at(100).parse().unwrap();

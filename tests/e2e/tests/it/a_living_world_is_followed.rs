@@ -2,24 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use github_sim::{Config, Generate, Sim, Time};
-use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, living};
 
 /// How long the world lives while it is watched.
 const LIFE: Duration = Duration::from_secs(20);
 
 #[test]
 fn half_a_day_in_twenty_seconds() {
-    let mut config = Config::generated(Generate {
-        live: true,
-        ..Generate::new(150, 11)
-    });
-    config.time = Time::Running {
-        speed: 2_000.0,
-        until: None,
-    };
-    config.rate_limit = 1_000_000;
-    let sim = Sim::start(config).unwrap();
+    let sim = living(150, 11, 2_000.0);
     let deployment = Deployment::of(&sim, QUICK);
     let mirror = Mirror {
         sim: &sim,

@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
-use github_sim::{Config, Generate, Sim, Time};
-use prmirror_e2e::{Broker, Deployment, Mirror, QUICK, eventually, to_the_end};
+use prmirror_e2e::{Broker, Deployment, Mirror, QUICK, eventually, living, to_the_end};
 use serde_json::Value;
 
 /// How long the world lives while it is watched.
@@ -114,16 +113,7 @@ fn landed_answers(connection: &Connection, table: &str) -> Vec<String> {
 
 #[test]
 fn twice_the_same_and_those_that_were_there() {
-    let mut config = Config::generated(Generate {
-        live: true,
-        ..Generate::new(120, 23)
-    });
-    config.time = Time::Running {
-        speed: 2_000.0,
-        until: None,
-    };
-    config.rate_limit = 1_000_000;
-    let sim = Sim::start(config).unwrap();
+    let sim = living(120, 23, 2_000.0);
     let deployment = Deployment::of(&sim, QUICK);
     let mirror = Mirror {
         sim: &sim,

@@ -6,8 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
-use github_sim::{Config, Generate, Sim, Time};
-use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, to_the_end};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, living, to_the_end};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -53,16 +52,7 @@ fn durable_consumers(deployment: &Deployment) -> BTreeSet<(String, String, Strin
 
 #[test]
 fn while_the_world_goes_on_and_processes_die() {
-    let mut config = Config::generated(Generate {
-        live: true,
-        ..Generate::new(80, 31)
-    });
-    config.time = Time::Running {
-        speed: 1_000.0,
-        until: None,
-    };
-    config.rate_limit = 1_000_000;
-    let sim = Sim::start(config).unwrap();
+    let sim = living(80, 31, 1_000.0);
     let deployment = Deployment::of(&sim, QUICK);
     let mirror = Mirror {
         sim: &sim,

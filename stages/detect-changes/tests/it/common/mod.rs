@@ -9,7 +9,7 @@ use detect_changes::webhook::{Learnt, Limits, Receiver, Secrets};
 use detect_changes::{DetectChanges, Refresher};
 use futures::StreamExt as _;
 use github_sim::{Config, Sim};
-use prmirror_github::{Client, ClientConfig, Token};
+use prmirror_github::Client;
 use prmirror_kit::config::{Pipeline, Repository};
 use prmirror_kit::testing::{NatsServer, Running, eventually, stored};
 use prmirror_kit::{Bus, CancellationToken, Context, Setup};
@@ -20,6 +20,8 @@ use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_WEBHOOKS};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+pub(crate) mod walking;
 
 pub(crate) const OWNER: &str = "octo-org";
 pub(crate) const NAME: &str = "octo-repo";
@@ -80,17 +82,7 @@ impl World {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let (client, _) = Client::new(ClientConfig {
-            api_url: self.sim.url(),
-            token: Token::new(self.sim.token()).unwrap(),
-            timeout: Duration::from_secs(20),
-            max_in_flight: 1,
-            user_agent: "detect-changes-tests".to_owned(),
-            stage: "detect-changes",
-            floor: 0,
-        })
-        .unwrap();
-        client
+        walking::client(&self.sim)
     }
 
     /// Runs the receiver and what reads its deliveries; no poll, sweep or backfill.
