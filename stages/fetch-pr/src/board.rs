@@ -172,8 +172,10 @@ struct Queue {
     new_first: bool,
     /// Since when something waits to be asked.
     since: Instant,
-    /// More requests wait in the stream than were handed out.
+    /// More requests wait in the stream than were handed out, as the newest of them knows.
     more: bool,
+    /// Its place in the stream: they are put here in no order.
+    newest: u64,
     /// What GitHub needed for a node of this repository, on the average of the last documents.
     node_time: Duration,
     /// Documents in a row that failed as a whole.
@@ -237,6 +239,7 @@ impl Queue {
             new_first: false,
             since: now,
             more: false,
+            newest: 0,
             node_time: NODE_TIME,
             failures: 0,
             shut_until: None,
@@ -378,7 +381,10 @@ impl Board {
             .entry(repository)
             .or_insert_with(|| Queue::new(now));
         queue.waits_from(now);
-        queue.more = more && lane == Lane::Bulk;
+        if job.sequence >= queue.newest {
+            queue.newest = job.sequence;
+            queue.more = more && lane == Lane::Bulk;
+        }
         let apart = |kind, item| Apart {
             kind,
             items: vec![item],

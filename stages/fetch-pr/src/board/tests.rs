@@ -388,3 +388,20 @@ fn further_pages_are_of_the_lane_of_what_asked_for_them() {
     board.go_on(&both, vec![page(0)], now);
     assert_eq!(document(&mut board, now).lane, Lane::Realtime);
 }
+
+/// Requests that were handed out together are put on the board in no order: one that was followed by others
+/// does not know that there are no more.
+#[test]
+fn only_the_newest_request_knows_whether_more_are_to_come() {
+    let now = Instant::now();
+    let mut board = Board::default();
+    for (number, more) in [(2, false), (1, true)] {
+        let job = Job {
+            sequence: number,
+            ..job(number, 9, 0)
+        };
+        board.add(job, more, now);
+    }
+    let next = board.next(BOUNDS, now + BOUNDS.wait);
+    assert_eq!(numbers(next), [2, 1], "nothing is waited for");
+}
