@@ -13,10 +13,16 @@ use tracing::warn;
 use super::hold::{Held, InHand};
 use super::unfinished::{Notes, SUSPECT};
 use super::{Shared, handle, source};
+use crate::context::Subscribed;
 use crate::stage::{Batch, Input, Stage};
 
 /// Runs one input until the stop, then finishes what is being handled.
-pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: CancellationToken) {
+pub(super) async fn run<S: Stage>(
+    shared: Arc<Shared<S>>,
+    input: Input,
+    health: Subscribed,
+    stop: CancellationToken,
+) {
     let in_hand = InHand::new(&shared.bus);
     let notes = Notes::new(&shared.bus, &input);
     let concurrency = input.concurrency.max(1);
@@ -32,7 +38,7 @@ pub(super) async fn run<S: Stage>(shared: Arc<Shared<S>>, input: Input, stop: Ca
         messages: sender,
         stop: stop.clone(),
     };
-    let reader = AbortOnDropHandle::new(tokio::spawn(reader.run()));
+    let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(health)));
     // In a task of its own: it must not wait for anything else.
     let progress = tell_progress(in_hand.clone(), input.clone());
     let progress = AbortOnDropHandle::new(tokio::spawn(progress));

@@ -92,7 +92,9 @@ pub async fn run<S: Stage>(
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
     for input in inputs {
-        tasks.spawn(input::run(Arc::clone(&shared), input, stop.clone()));
+        // Before anything says that the stage is up: what does not read yet is not.
+        let health = shared.context.health.subscription();
+        tasks.spawn(input::run(Arc::clone(&shared), input, health, stop.clone()));
     }
     let monitor = monitor(Arc::clone(&shared), stop.clone());
     let monitor = AbortOnDropHandle::new(tokio::spawn(monitor));

@@ -47,8 +47,7 @@ pub(super) struct Reader<S> {
 
 impl<S: Stage> Reader<S> {
     /// Reads until the stop.
-    pub(super) async fn run(self) {
-        let mut health = self.shared.context.health.subscription();
+    pub(super) async fn run(self, mut health: Subscribed) {
         let mut outage = None;
         while let Err(reason) = self.read_until_lost(&mut health, &mut outage).await {
             health.set(false);
