@@ -13,7 +13,11 @@ SELECT
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     landed.observed_at AS evidence_at
 FROM pull_request_contents AS contents
-JOIN pull_request_observations AS landed USING (repository, number)
+JOIN (
+    FROM pull_request_observations
+    SEMI JOIN (FROM pull_request_contents WHERE coalesce(fetch_version, 0) < getvariable('fetch_version'))
+        USING (repository, number)
+) AS landed USING (repository, number)
 WHERE coalesce(contents.fetch_version, 0) < getvariable('fetch_version')
   AND landed.gone_at IS NULL
 -- A new program would otherwise open a finding for each pull request there is.

@@ -22,7 +22,8 @@ running AS (
     FROM check_runs
     SEMI JOIN awaiting USING (repository, number)
     WHERE superseded_at IS NULL
-      AND CASE WHEN kind = 'CheckRun' THEN status <> 'COMPLETED' ELSE status IN ('PENDING', 'EXPECTED') END
+      AND status <> 'COMPLETED'
+      AND (kind = 'CheckRun' OR status IN ('PENDING', 'EXPECTED'))
 )
 SELECT
     awaiting.repository,
@@ -36,5 +37,5 @@ FROM awaiting
 JOIN pull_request_observations AS landed USING (repository, number)
 LEFT JOIN labelled USING (repository, number)
 ANTI JOIN running USING (repository, number)
-WHERE landed.gone_at IS NULL
-  AND coalesce(labelled.labelled_at, awaiting.updated_at) < getvariable('now') - getvariable('ci_pending')
+ANTI JOIN (FROM pull_request_observations WHERE gone_at IS NOT NULL) USING (repository, number)
+WHERE coalesce(labelled.labelled_at, awaiting.updated_at) < getvariable('now') - getvariable('ci_pending')

@@ -15,7 +15,8 @@ running AS (
     FROM check_runs
     SEMI JOIN pending USING (repository, number)
     WHERE superseded_at IS NULL
-      AND CASE WHEN kind = 'CheckRun' THEN status <> 'COMPLETED' ELSE status IN ('PENDING', 'EXPECTED') END
+      AND status <> 'COMPLETED'
+      AND (kind = 'CheckRun' OR status IN ('PENDING', 'EXPECTED'))
     GROUP BY repository, number
 )
 SELECT
@@ -29,6 +30,6 @@ SELECT
 FROM pending
 JOIN pull_request_observations AS landed USING (repository, number)
 LEFT JOIN running USING (repository, number)
-WHERE landed.gone_at IS NULL
-  -- What has not begun has no time of its own.
-  AND coalesce(running.started_at, pending.updated_at) < getvariable('now') - getvariable('ci_pending')
+ANTI JOIN (FROM pull_request_observations WHERE gone_at IS NOT NULL) USING (repository, number)
+-- What has not begun has no time of its own.
+WHERE coalesce(running.started_at, pending.updated_at) < getvariable('now') - getvariable('ci_pending')

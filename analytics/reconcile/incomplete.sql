@@ -3,7 +3,10 @@
 -- precedence: 80
 -- reason: a list of the landed pull request is known not to be whole, and is shorter than GitHub would tell
 -- remedy: the pull request is fetched again, with every page of its lists
-WITH lists AS (
+WITH incomplete AS (
+    SELECT repository, number, id, updated_at FROM pull_request_contents WHERE NOT is_complete
+),
+lists AS (
     SELECT
         repository,
         number,
@@ -12,6 +15,7 @@ WITH lists AS (
             ', ' ORDER BY collection
         ) AS found
     FROM collections
+    SEMI JOIN incomplete USING (repository, number)
     -- Asking again for what GitHub never tells would bring nothing, for ever.
     ANTI JOIN capped_lists USING (repository, number, collection)
     WHERE completeness <> 'complete'
@@ -24,8 +28,7 @@ SELECT
     lists.found AS reason,
     contents.updated_at AS changed_at,
     landed.observed_at AS evidence_at
-FROM pull_request_contents AS contents
+FROM incomplete AS contents
 JOIN pull_request_observations AS landed USING (repository, number)
 JOIN lists USING (repository, number)
-WHERE NOT contents.is_complete
-  AND landed.gone_at IS NULL
+ANTI JOIN (FROM pull_request_observations WHERE gone_at IS NOT NULL) USING (repository, number)

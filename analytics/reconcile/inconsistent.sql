@@ -3,19 +3,34 @@
 -- precedence: 12
 -- reason: what is landed contradicts itself: the content and the note of its observation are of different versions, or one of them is not there
 -- remedy: the pull request is fetched, and its rows are written anew
--- The two are compared by hashes: of millions the texts would not fit into memory.
-WITH ours AS (
-    SELECT repository, number, hash(repository, number, version, updated_at) AS key FROM pull_request_contents
+-- The two are compared by hashes: of millions the texts would not fit into memory. Nor need all of these be
+-- looked up: where the sums agree, of 64 numbers each, there is nothing to look for.
+WITH all_ours AS NOT MATERIALIZED (
+    SELECT repository, number, number >> 6 AS block, hash(number, version, updated_at) AS key
+    FROM pull_request_contents
 ),
-noted AS (
-    SELECT repository, number, hash(repository, number, version, content_updated_at) AS key
+all_noted AS NOT MATERIALIZED (
+    SELECT repository, number, number >> 6 AS block, hash(number, version, content_updated_at) AS key
     FROM pull_request_observations
     WHERE version IS NOT NULL
 ),
+doubtful AS (
+    SELECT repository, block
+    FROM (SELECT repository, block, sum(key) AS keys FROM all_ours GROUP BY repository, block) AS ours
+    FULL OUTER JOIN (SELECT repository, block, sum(key) AS keys FROM all_noted GROUP BY repository, block) AS noted
+        USING (repository, block)
+    WHERE ours.keys IS DISTINCT FROM noted.keys
+),
+ours AS (
+    FROM all_ours SEMI JOIN doubtful USING (repository, block)
+),
+noted AS (
+    FROM all_noted SEMI JOIN doubtful USING (repository, block)
+),
 wrong AS (
-    SELECT repository, number FROM ours ANTI JOIN noted USING (key)
+    SELECT repository, number FROM ours ANTI JOIN noted USING (repository, number, key)
     UNION
-    SELECT repository, number FROM noted ANTI JOIN ours USING (key)
+    SELECT repository, number FROM noted ANTI JOIN ours USING (repository, number, key)
 ),
 contents AS (
     FROM pull_request_contents SEMI JOIN wrong USING (repository, number)

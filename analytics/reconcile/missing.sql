@@ -3,6 +3,14 @@
 -- precedence: 10
 -- reason: a poll, sweep or backfill listed the pull request, and it has not landed; or it was landed as gone and is listed again
 -- remedy: it is fetched; when that fails, its quarantine entry tells why
+WITH doubtful AS (
+    -- In all others each number that is listed is landed.
+    SELECT repository, block FROM number_blocks WHERE listed & (~landed | not_landed) <> 0
+),
+listed AS (
+    FROM inventory
+    SEMI JOIN doubtful ON inventory.repository = doubtful.repository AND inventory.number >> 6 = doubtful.block
+)
 SELECT
     inventory.repository,
     inventory.number,
@@ -14,9 +22,11 @@ SELECT
     END AS reason,
     inventory.updated_at AS changed_at,
     inventory.observed_at AS evidence_at
-FROM inventory
+FROM listed AS inventory
 LEFT JOIN (
-    SELECT repository, number, gone_at, version IS NOT NULL AS has_content FROM pull_request_observations
+    SELECT repository, number, gone_at, version IS NOT NULL AS has_content
+    FROM pull_request_observations AS landed
+    SEMI JOIN doubtful ON landed.repository = doubtful.repository AND landed.number >> 6 = doubtful.block
 ) AS landed USING (repository, number)
 WHERE CASE
     WHEN landed.gone_at IS NULL THEN landed.has_content IS NOT TRUE

@@ -10,15 +10,29 @@ WITH all_scans AS (
     WHERE scope = 'all' AND finished_at IS NOT NULL
     GROUP BY repository
 ),
+-- All others were listed since, without an exception.
+doubtful AS (
+    SELECT number_blocks.repository, number_blocks.block
+    FROM number_blocks
+    JOIN all_scans USING (repository)
+    WHERE (number_blocks.landed | number_blocks.not_landed) & ~number_blocks.listed <> 0
+       OR number_blocks.oldest_observed_at < all_scans.started_at
+),
 listed AS (
     SELECT inventory.repository, inventory.number
-    FROM inventory
+    FROM (
+        FROM inventory
+        SEMI JOIN doubtful ON inventory.repository = doubtful.repository AND inventory.number >> 6 = doubtful.block
+    ) AS inventory
     JOIN all_scans USING (repository)
     WHERE inventory.observed_at >= all_scans.started_at
 ),
 unlisted AS (
     SELECT landed.repository, landed.number, landed.observed_at, all_scans.started_at
-    FROM pull_request_observations AS landed
+    FROM (
+        FROM pull_request_observations AS landed
+        SEMI JOIN doubtful ON landed.repository = doubtful.repository AND landed.number >> 6 = doubtful.block
+    ) AS landed
     JOIN all_scans USING (repository)
     ANTI JOIN listed USING (repository, number)
     WHERE landed.gone_at IS NULL
@@ -35,4 +49,4 @@ SELECT
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     unlisted.started_at AS evidence_at
 FROM unlisted
-JOIN pull_request_contents AS contents USING (repository, number)
+SEMI JOIN pull_request_contents USING (repository, number)

@@ -12,7 +12,8 @@ WITH found AS (
 SELECT
     contents.repository,
     contents.number,
-    contents.id AS node_id,
+    -- By number: the id may be what was altered.
+    NULL::VARCHAR AS node_id,
     format('version {} does not have the digest that it was landed with', contents.version) AS reason,
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     landed.landed_at AS evidence_at

@@ -3,6 +3,9 @@
 -- precedence: 75
 -- reason: a message about the pull request was set aside, and the pull request was not observed since
 -- remedy: the pull request is fetched; its quarantine entry tells what was wrong
+WITH waiting AS (
+    FROM open_quarantine WHERE repository IS NOT NULL AND number IS NOT NULL
+)
 SELECT
     quarantine.repository,
     quarantine.number,
@@ -13,8 +16,8 @@ SELECT
         arg_max(quarantine.stage, quarantine.quarantined_at)) AS reason,
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     max(quarantine.quarantined_at) AS evidence_at
-FROM open_quarantine AS quarantine
-LEFT JOIN pull_request_contents AS contents USING (repository, number)
-LEFT JOIN inventory USING (repository, number)
-WHERE quarantine.repository IS NOT NULL AND quarantine.number IS NOT NULL
+FROM waiting AS quarantine
+LEFT JOIN (FROM pull_request_contents SEMI JOIN waiting USING (repository, number)) AS contents
+    USING (repository, number)
+LEFT JOIN (FROM inventory SEMI JOIN waiting USING (repository, number)) AS inventory USING (repository, number)
 GROUP BY quarantine.repository, quarantine.number

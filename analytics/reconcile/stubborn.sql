@@ -13,5 +13,6 @@ SELECT
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     stubborn.since AS evidence_at
 FROM stubborn
-LEFT JOIN pull_request_contents AS contents USING (repository, number)
-LEFT JOIN inventory USING (repository, number)
+LEFT JOIN (FROM pull_request_contents SEMI JOIN stubborn USING (repository, number)) AS contents
+    USING (repository, number)
+LEFT JOIN (FROM inventory SEMI JOIN stubborn USING (repository, number)) AS inventory USING (repository, number)

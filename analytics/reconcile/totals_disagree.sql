@@ -19,7 +19,7 @@ known AS (
     SELECT inventory.repository, count(*) AS known, max(inventory.number) AS newest
     FROM inventory
     JOIN told USING (repository)
-    LEFT JOIN pull_request_observations AS landed USING (repository, number)
+    LEFT JOIN (FROM pull_request_observations WHERE gone_at IS NOT NULL) AS landed USING (repository, number)
     -- What has gone since was counted.
     WHERE landed.gone_at IS NULL OR inventory.observed_at > landed.gone_at OR landed.gone_at > told.told_at
     GROUP BY inventory.repository

@@ -3,17 +3,21 @@
 -- precedence: 15
 -- reason: an observation confirmed a version that has not landed: the change that led to it was lost on its way
 -- remedy: the pull request is fetched and compared anew, its whole content with it
+WITH unlanded AS (
+    FROM pull_request_observations
+    WHERE confirmed_at > coalesce(content_observed_at, '-infinity')
+      AND confirmed_version IS DISTINCT FROM version
+      AND gone_at IS NULL
+)
 SELECT
     landed.repository,
     landed.number,
     coalesce(contents.id, inventory.id) AS node_id,
     format('version {} was confirmed at {}; landed {}',
-        landed.confirmed_version, utc(landed.confirmed_at), coalesce(landed.version, 'none')) AS reason,
+        coalesce(landed.confirmed_version, 'none'), utc(landed.confirmed_at), coalesce(landed.version, 'none')) AS reason,
     NULL::TIMESTAMP WITH TIME ZONE AS changed_at,
     landed.confirmed_at AS evidence_at
-FROM pull_request_observations AS landed
-LEFT JOIN pull_request_contents AS contents USING (repository, number)
-LEFT JOIN inventory USING (repository, number)
-WHERE landed.confirmed_version IS DISTINCT FROM landed.version
-  AND landed.confirmed_at > coalesce(landed.content_observed_at, '-infinity')
-  AND landed.gone_at IS NULL
+FROM unlanded AS landed
+LEFT JOIN (FROM pull_request_contents SEMI JOIN unlanded USING (repository, number)) AS contents
+    USING (repository, number)
+LEFT JOIN (FROM inventory SEMI JOIN unlanded USING (repository, number)) AS inventory USING (repository, number)

@@ -357,22 +357,36 @@ fn stage_rotation(connection: &Connection, from: i64, to: i64) -> Result<(), Dat
     Ok(())
 }
 
-/// Runs every rule into the temporary table `found`, and tells how long each took. The view that many of
-/// them read is computed once, under its own name.
+/// Views that several rules read, and the temporary tables that they are computed into.
+const SHARED: &[(&str, &str)] = &[
+    ("inventory_differences", "differences"),
+    ("number_blocks", "blocks"),
+];
+
+/// Runs every rule into the temporary table `found`, and tells how long each took. What several of them read
+/// is computed once, under its own name.
 fn find(
     connection: &Connection,
     rotates: bool,
 ) -> Result<BTreeMap<String, Duration>, DatabaseError> {
     let mut elapsed = BTreeMap::new();
-    let begun = Instant::now();
     connection.execute_batch(
         "CREATE OR REPLACE TEMPORARY TABLE found (
              id VARCHAR, rule VARCHAR, repository VARCHAR, number BIGINT, node_id VARCHAR, reason VARCHAR,
              changed_at TIMESTAMP WITH TIME ZONE, evidence_at TIMESTAMP WITH TIME ZONE
-         );
-         CREATE OR REPLACE TEMPORARY TABLE differences AS FROM inventory_differences;",
+         );",
     )?;
-    elapsed.insert("(inventory_differences)".to_owned(), begun.elapsed());
+    for (view, table) in SHARED {
+        let begun = Instant::now();
+        connection.execute_batch(&format!(
+            "CREATE OR REPLACE TEMPORARY TABLE {table} AS FROM {view}"
+        ))?;
+        elapsed.insert(format!("({view})"), begun.elapsed());
+    }
+    let shared: String = SHARED
+        .iter()
+        .map(|(view, table)| format!("{view} AS (FROM {table}), "))
+        .collect();
     for rule in RULES.iter().map(Rule::read) {
         if rule.is_rotating && !rotates {
             continue;
@@ -380,7 +394,7 @@ fn find(
         let begun = Instant::now();
         connection.execute_batch(&format!(
             "INSERT INTO found
-             WITH inventory_differences AS (FROM differences), rule AS (\n{}\n)
+             WITH {shared}rule AS (\n{}\n)
              SELECT DISTINCT ON (repository, number)
                  '{}:' || repository || '#' || number, '{}', *
              FROM rule ORDER BY repository, number, evidence_at DESC",

@@ -32,6 +32,9 @@ pub struct RuleDescription {
 /// A rule's file.
 pub(crate) struct Rule(&'static str);
 
+/// Most runs find little, so most of the time goes into finding nothing. What a rule looks up is therefore narrowed
+/// to what it has found (`SEMI JOIN`), and what is gone is taken away (`ANTI JOIN`) and not filtered out: else
+/// DuckDB would hash millions of rows before it sees that nothing asks for them.
 pub(crate) const RULES: &[Rule] = &[
     Rule(include_str!("../reconcile/missing.sql")),
     Rule(include_str!("../reconcile/inconsistent.sql")),

@@ -64,6 +64,7 @@ const VIEWS: &[&str] = &[
     include_str!("../views/current_checks.sql"),
     include_str!("../views/pull_request_versions.sql"),
     include_str!("../views/inventory_differences.sql"),
+    include_str!("../views/number_blocks.sql"),
     include_str!("../views/unexplained_numbers.sql"),
     include_str!("../views/capped_lists.sql"),
     include_str!("../views/commit_history.sql"),

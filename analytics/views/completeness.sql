@@ -1,42 +1,60 @@
 -- How much of each repository is here and right.
 CREATE OR REPLACE VIEW completeness AS
-WITH known AS (
-    -- What a list told of or what is landed. Gone ones do not count, unless they are listed again.
+WITH counted AS (
+    -- What a list told of or what was observed.
     SELECT
-        coalesce(inventory.repository, landed.repository) AS repository,
-        coalesce(inventory.number, landed.number) AS number,
-        inventory.number IS NOT NULL AS is_listed,
-        landed.version IS NOT NULL AND landed.gone_at IS NULL AS is_landed,
-        landed.gone_at
-    FROM inventory
-    FULL OUTER JOIN pull_request_observations AS landed
-        ON inventory.repository = landed.repository AND inventory.number = landed.number
-    WHERE landed.gone_at IS NULL OR inventory.observed_at > landed.gone_at
+        repository,
+        sum(bit_count(listed | landed | not_landed))::BIGINT AS numbers,
+        sum(bit_count(listed))::BIGINT AS listed_numbers,
+        sum(bit_count(landed))::BIGINT AS landed_numbers
+    FROM number_blocks
+    GROUP BY repository
+),
+gone AS (
+    SELECT repository, number, gone_at FROM pull_request_observations WHERE gone_at IS NOT NULL
+),
+-- Gone ones do not count, unless they are listed again.
+discounted AS (
+    SELECT gone.repository, count(*) AS numbers, count(inventory.number) AS listed_numbers
+    FROM gone
+    LEFT JOIN (FROM inventory SEMI JOIN gone USING (repository, number)) AS inventory USING (repository, number)
+    WHERE NOT coalesce(inventory.observed_at > gone.gone_at, false)
+    GROUP BY gone.repository
 ),
 wrong AS (
     SELECT
         repository,
         number,
-        bool_or(rule = 'missing') AS is_missing,
         bool_or(rule = 'incomplete') AS is_incomplete,
         bool_or(rule NOT IN ('missing', 'incomplete')) AS is_different
     FROM open_findings
     WHERE is_gap AND number > 0
     GROUP BY repository, number
+),
+faults AS (
+    SELECT
+        repository,
+        count(*) FILTER (is_different) AS different,
+        count(*) FILTER (is_incomplete) AS incomplete,
+        count(*) FILTER (is_different OR is_incomplete) AS faulty
+    FROM wrong
+    SEMI JOIN (FROM pull_request_observations WHERE version IS NOT NULL AND gone_at IS NULL)
+        USING (repository, number)
+    GROUP BY repository
 )
 SELECT
-    known.repository,
-    count(*) AS known,
-    count(*) FILTER (known.is_listed) AS listed,
-    count(*) FILTER (known.is_landed) AS landed,
-    count(*) - landed AS missing,
-    count(*) FILTER (known.is_landed AND wrong.is_different) AS different,
-    count(*) FILTER (known.is_landed AND wrong.is_incomplete) AS incomplete,
-    count(*) FILTER (known.is_landed AND NOT coalesce(wrong.is_different OR wrong.is_incomplete, false))
-        * 100.0 / count(*) AS percent
-FROM known
-LEFT JOIN wrong USING (repository, number)
-GROUP BY known.repository;
+    counted.repository,
+    counted.numbers - coalesce(discounted.numbers, 0) AS known,
+    counted.listed_numbers - coalesce(discounted.listed_numbers, 0) AS listed,
+    counted.landed_numbers AS landed,
+    known - landed AS missing,
+    coalesce(faults.different, 0) AS different,
+    coalesce(faults.incomplete, 0) AS incomplete,
+    (landed - coalesce(faults.faulty, 0)) * 100.0 / known AS percent
+FROM counted
+LEFT JOIN discounted USING (repository)
+LEFT JOIN faults USING (repository)
+WHERE known > 0;
 COMMENT ON VIEW completeness IS 'How much of each repository is here and right, by the newest inventory and the findings that are open.';
 COMMENT ON COLUMN completeness.repository IS 'owner/name.';
 COMMENT ON COLUMN completeness.known IS 'Pull requests that are known to exist.';

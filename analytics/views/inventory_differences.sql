@@ -3,24 +3,61 @@
 -- is the list lagging behind, and no difference. Each column is compared, and not the fingerprints: the
 -- landed one tells what was landed, and not what is in the table now.
 CREATE OR REPLACE VIEW inventory_differences AS
-WITH landed_keys AS (
-    SELECT hash(repository, number, fingerprint, updated_at, state, head_ref_oid, is_draft, review_decision, label_names,
-        total_labels, total_assignees, total_review_requests, changed_files, total_commits, total_reviews,
-        total_review_threads, total_comments, total_timeline, total_closing_issues, checks_state, checks_total,
-        check_run_counts, status_context_counts, contexts_digest) AS key
+WITH listed AS NOT MATERIALIZED (
+    SELECT
+        repository,
+        number,
+        number >> 6 AS block,
+        id,
+        observed_at,
+        {
+            updated_at: updated_at, state: state, head_ref_oid: head_ref_oid, is_draft: is_draft,
+            review_decision: review_decision, label_names: label_names,
+            totals: {
+                labels: total_labels, assignees: total_assignees, review_requests: total_review_requests,
+                files: changed_files, commits: total_commits, reviews: total_reviews,
+                review_threads: total_review_threads, comments: total_comments, timeline: total_timeline,
+                closing_issues: total_closing_issues
+            },
+            checks_state: checks_state, checks_total: checks_total, check_run_counts: check_run_counts,
+            status_context_counts: status_context_counts, contexts_digest: contexts_digest
+        } AS compared
+    FROM inventory
+),
+landed AS NOT MATERIALIZED (
+    SELECT
+        repository,
+        number,
+        number >> 6 AS block,
+        {
+            updated_at: updated_at, state: state, head_ref_oid: head_ref_oid, is_draft: is_draft,
+            review_decision: review_decision, label_names: label_names,
+            totals: {
+                labels: total_labels, assignees: total_assignees, review_requests: total_review_requests,
+                files: changed_files, commits: total_commits, reviews: total_reviews,
+                review_threads: total_review_threads, comments: total_comments, timeline: total_timeline,
+                closing_issues: total_closing_issues
+            },
+            checks_state: checks_state, checks_total: checks_total, check_run_counts: check_run_counts,
+            status_context_counts: status_context_counts, contexts_digest: contexts_digest
+        } AS compared
     FROM pull_request_contents
 ),
--- Joining a million wide rows to compare each column takes five times as long as looking for their hashes.
+-- Joining a million wide rows to compare each column takes many times as long as summing up their hashes, of
+-- 64 numbers each. What differs lies where the sums do, and is there looked for by its hash.
+doubtful AS (
+    SELECT repository, block
+    FROM (SELECT repository, block, sum(hash(number, compared)) AS keys FROM listed GROUP BY repository, block) AS theirs
+    JOIN (SELECT repository, block, sum(hash(number, compared)) AS keys FROM landed GROUP BY repository, block) AS ours
+        USING (repository, block)
+    WHERE theirs.keys <> ours.keys
+),
 differing AS (
-    SELECT repository, number
-    FROM (
-        SELECT repository, number, hash(repository, number, fingerprint, updated_at, state, head_ref_oid, is_draft, review_decision, label_names,
-        total_labels, total_assignees, total_review_requests, changed_files, total_commits, total_reviews,
-        total_review_threads, total_comments, total_timeline, total_closing_issues, checks_state, checks_total,
-        check_run_counts, status_context_counts, contexts_digest) AS key
-        FROM inventory
-    )
-    ANTI JOIN landed_keys USING (key)
+    SELECT inventory.*
+    FROM (FROM listed SEMI JOIN doubtful USING (repository, block)) AS inventory
+    ANTI JOIN (FROM landed SEMI JOIN doubtful USING (repository, block)) AS contents
+        ON hash(inventory.repository, inventory.number, inventory.compared)
+            = hash(contents.repository, contents.number, contents.compared)
 )
 SELECT
     inventory.repository,
@@ -28,49 +65,36 @@ SELECT
     inventory.id AS node_id,
     landed.observed_at AS landed_observed_at,
     inventory.observed_at AS inventory_observed_at,
-    contents.updated_at AS landed_updated_at,
-    inventory.updated_at AS inventory_updated_at,
-    contents.state AS landed_state,
-    inventory.state AS inventory_state,
-    contents.head_ref_oid AS landed_head_ref_oid,
-    inventory.head_ref_oid AS inventory_head_ref_oid,
-    contents.is_draft AS landed_is_draft,
-    inventory.is_draft AS inventory_is_draft,
-    contents.review_decision AS landed_review_decision,
-    inventory.review_decision AS inventory_review_decision,
-    contents.label_names AS landed_label_names,
-    inventory.label_names AS inventory_label_names,
-    {
-        labels: contents.total_labels, assignees: contents.total_assignees,
-        review_requests: contents.total_review_requests, files: contents.changed_files,
-        commits: contents.total_commits, reviews: contents.total_reviews,
-        review_threads: contents.total_review_threads, comments: contents.total_comments,
-        timeline: contents.total_timeline, closing_issues: contents.total_closing_issues
-    } AS landed_totals,
-    {
-        labels: inventory.total_labels, assignees: inventory.total_assignees,
-        review_requests: inventory.total_review_requests, files: inventory.changed_files,
-        commits: inventory.total_commits, reviews: inventory.total_reviews,
-        review_threads: inventory.total_review_threads, comments: inventory.total_comments,
-        timeline: inventory.total_timeline, closing_issues: inventory.total_closing_issues
-    } AS inventory_totals,
-    contents.checks_state AS landed_checks_state,
-    inventory.checks_state AS inventory_checks_state,
-    contents.checks_total AS landed_checks_total,
-    inventory.checks_total AS inventory_checks_total,
-    contents.check_run_counts AS landed_check_run_counts,
-    inventory.check_run_counts AS inventory_check_run_counts,
-    contents.status_context_counts AS landed_status_context_counts,
-    inventory.status_context_counts AS inventory_status_context_counts,
-    contents.contexts_digest AS landed_contexts_digest,
-    inventory.contexts_digest AS inventory_contexts_digest
-FROM inventory
-JOIN differing USING (repository, number)
-JOIN pull_request_contents AS contents USING (repository, number)
+    contents.compared.updated_at AS landed_updated_at,
+    inventory.compared.updated_at AS inventory_updated_at,
+    contents.compared.state AS landed_state,
+    inventory.compared.state AS inventory_state,
+    contents.compared.head_ref_oid AS landed_head_ref_oid,
+    inventory.compared.head_ref_oid AS inventory_head_ref_oid,
+    contents.compared.is_draft AS landed_is_draft,
+    inventory.compared.is_draft AS inventory_is_draft,
+    contents.compared.review_decision AS landed_review_decision,
+    inventory.compared.review_decision AS inventory_review_decision,
+    contents.compared.label_names AS landed_label_names,
+    inventory.compared.label_names AS inventory_label_names,
+    contents.compared.totals AS landed_totals,
+    inventory.compared.totals AS inventory_totals,
+    contents.compared.checks_state AS landed_checks_state,
+    inventory.compared.checks_state AS inventory_checks_state,
+    contents.compared.checks_total AS landed_checks_total,
+    inventory.compared.checks_total AS inventory_checks_total,
+    contents.compared.check_run_counts AS landed_check_run_counts,
+    inventory.compared.check_run_counts AS inventory_check_run_counts,
+    contents.compared.status_context_counts AS landed_status_context_counts,
+    inventory.compared.status_context_counts AS inventory_status_context_counts,
+    contents.compared.contexts_digest AS landed_contexts_digest,
+    inventory.compared.contexts_digest AS inventory_contexts_digest
+FROM differing AS inventory
+JOIN (FROM landed SEMI JOIN differing USING (repository, number)) AS contents USING (repository, number)
 JOIN pull_request_observations AS landed USING (repository, number)
+ANTI JOIN (FROM pull_request_observations WHERE gone_at IS NOT NULL) USING (repository, number)
 WHERE inventory.observed_at > landed.observed_at
-  AND inventory.updated_at >= contents.updated_at
-  AND landed.gone_at IS NULL;
+  AND inventory.compared.updated_at >= contents.compared.updated_at;
 COMMENT ON VIEW inventory_differences IS 'Pull requests of which a poll or sweep showed something else, later, than what is landed: both sides of every compared column.';
 COMMENT ON COLUMN inventory_differences.repository IS 'owner/name.';
 COMMENT ON COLUMN inventory_differences.number IS 'Number of the pull request.';

@@ -16,7 +16,8 @@ decided AS (
 )
 SELECT quarantine.*
 FROM quarantine
-LEFT JOIN pull_request_observations AS landed USING (repository, number)
+LEFT JOIN (FROM pull_request_observations SEMI JOIN quarantine USING (repository, number)) AS landed
+    USING (repository, number)
 LEFT JOIN full_sweeps USING (repository)
 LEFT JOIN decided USING (message_id)
 WHERE coalesce(decided.decided_at < quarantine.quarantined_at, true)

@@ -63,9 +63,9 @@ not_found AS (
     ANTI JOIN found USING (id)
     -- A rule that is no more finds nothing.
     LEFT JOIN rules USING (rule)
-    LEFT JOIN pull_request_observations AS landed
+    LEFT JOIN (FROM pull_request_observations SEMI JOIN still USING (repository, number)) AS landed
         ON landed.repository = still.repository AND landed.number = still.number
-    LEFT JOIN inventory
+    LEFT JOIN (FROM inventory SEMI JOIN still USING (repository, number)) AS inventory
         ON inventory.repository = still.repository AND inventory.number = still.number
     LEFT JOIN (
         SELECT repository, number, max(observed_at) AS observed_at

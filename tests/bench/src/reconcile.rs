@@ -2,8 +2,9 @@
 //!
 //! The tables are filled by SQL: each pull request has 12 collections and 24 rows in them, two events, and the
 //! digest of its rows; one in ten is open, and of ten thousand one is missing, one has another head, one has
-//! other CI and one has an event twice. Then everything is reconciled as publish does it by default: with its
-//! memory and its threads. What is found must be what was made wrong.
+//! other CI and one has an event twice. A sweep of all of them has ended, and one of the open ones. Then everything
+//! is reconciled as publish does it by default: with its memory and its threads. What is found must be what was
+//! made wrong.
 #![allow(clippy::print_stdout)]
 
 use std::path::Path;
@@ -114,6 +115,10 @@ INSERT INTO scans
 SELECT 'scan', repository, 'sweep', 'all', TIMESTAMPTZ '2027-01-01 00:00:00+00', TIMESTAMPTZ '2027-01-01 00:00:00+00',
        TIMESTAMPTZ '2027-01-01 00:00:00+00', '0', 0, count(*), count(*)
 FROM inventory GROUP BY repository;
+INSERT INTO scans
+SELECT 'open', repository, 'sweep', 'open', TIMESTAMPTZ '2026-12-31 23:00:00+00', TIMESTAMPTZ '2026-12-31 23:00:00+00',
+       TIMESTAMPTZ '2026-12-31 23:00:00+00', '0', 0, count(*), count(*)
+FROM inventory WHERE state = 'OPEN' GROUP BY repository;
 DROP TABLE numbers;
 ";
 

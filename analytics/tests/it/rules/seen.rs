@@ -301,3 +301,39 @@ fn not_listed() {
     world.confirmed(30, &known[1]);
     assert_eq!(world.found(), SILENT);
 }
+
+/// Rules compare 64 numbers at a time before they look at rows.
+#[test]
+fn no_number_hides_among_its_neighbours() {
+    let numbers = [1, 62, 63, 64, 65, 127, 128];
+    for wrong in numbers {
+        let all = numbers.map(|number| pull_request(number, 1));
+        let others: Vec<PullRequest> = all
+            .iter()
+            .filter(|one| one.number != wrong)
+            .cloned()
+            .collect();
+        let says = |world: &mut World, rule: &str| {
+            let found = world.found();
+            let begins = format!("{rule} [{wrong},");
+            assert!(
+                matches!(found.as_slice(), [only] if only.starts_with(&begins)),
+                "{begins} {found:?}"
+            );
+        };
+        let mut world = World::new();
+        world.listed(InventoryScope::All, 20, &all);
+        for one in &others {
+            world.observed(10, one);
+        }
+        says(&mut world, "missing");
+        world.observed(10, &closed(pull_request(wrong, 1)));
+        says(&mut world, "open_but_closed");
+        let mut world = World::new();
+        for one in &all {
+            world.observed(10, one);
+        }
+        world.listed(InventoryScope::All, 20, &others);
+        says(&mut world, "not_listed");
+    }
+}
