@@ -25,7 +25,7 @@ COMMENT ON COLUMN api_cost_by_repository.hour IS 'Beginning of the hour.';
 COMMENT ON COLUMN api_cost_by_repository.repository IS 'owner/name.';
 COMMENT ON COLUMN api_cost_by_repository.stage IS 'The stage that asked.';
 COMMENT ON COLUMN api_cost_by_repository.lane IS 'The queue it worked for; polls and sweeps belong to none.';
-COMMENT ON COLUMN api_cost_by_repository.operation IS 'Name of the GraphQL operation.';
+COMMENT ON COLUMN api_cost_by_repository.operation IS 'Name of the GraphQL operation, or method and path.';
 COMMENT ON COLUMN api_cost_by_repository.requests IS 'Requests that asked about it, alone or with others.';
 COMMENT ON COLUMN api_cost_by_repository.points IS 'Its part of the points, as far as the answers told.';
 COMMENT ON COLUMN api_cost_by_repository.points_wasted IS 'Its part of the points spent in vain: what failed requests are taken to have cost, beside those, and of those the part of what could not be read.';

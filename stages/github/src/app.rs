@@ -4,16 +4,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::EncodingKey;
 use prmirror_proto::digest;
-use reqwest::header::{ACCEPT, ETAG, HeaderMap, IF_NONE_MATCH, LINK};
-use reqwest::{Method, StatusCode};
-use ring::rand::SystemRandom;
-use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use reqwest::Method;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
@@ -21,9 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use crate::answer;
 use crate::error::Error;
-use crate::etags::{Etags, Kept};
+use crate::jwt;
+use crate::rest::{Call, Rest};
 use crate::token::Token;
 
 /// A token is replaced so long before its end, or a quarter of its life if that is less.
@@ -33,7 +28,8 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone)]
 pub struct App {
     id: String,
-    key: Arc<RsaKeyPair>,
+    key: EncodingKey,
+    public_key: Arc<[u8]>,
 }
 
 /// Why a key cannot be used. The key is in none of the texts.
@@ -54,16 +50,11 @@ impl App {
     /// When the text is no RSA private key.
     pub fn new(id: &str, private_key: &[u8]) -> Result<Self, AppKeyError> {
         let der = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| AppKeyError::Pem)?;
-        let key = if let PrivateKeyDer::Pkcs1(key) = &der {
-            RsaKeyPair::from_der(key.secret_pkcs1_der())
-        } else if let PrivateKeyDer::Pkcs8(key) = &der {
-            RsaKeyPair::from_pkcs8(key.secret_pkcs8_der())
-        } else {
-            return Err(AppKeyError::Rsa);
-        };
+        let pair = jwt::key_pair(der.secret_der()).map_err(|_| AppKeyError::Rsa)?;
         Ok(Self {
             id: id.to_owned(),
-            key: Arc::new(key.map_err(|_| AppKeyError::Rsa)?),
+            key: EncodingKey::from_rsa_der(der.secret_der()),
+            public_key: pair.public().as_ref().into(),
         })
     }
 
@@ -76,119 +67,27 @@ impl App {
     /// The public half of the key: an `RSAPublicKey` of PKCS#1, in DER.
     #[must_use]
     pub fn public_key(&self) -> &[u8] {
-        self.key.public().as_ref()
+        &self.public_key
+    }
+
+    /// A short name that tells Apps apart in records.
+    pub(crate) fn fingerprint(&self) -> String {
+        short(digest::of_value(&("app", &self.id)))
     }
 
     /// The claim to be this App: a JWT that holds for nine minutes (GitHub allows ten), a minute of
     /// them past, for clocks differ.
-    fn claim(&self, now: Timestamp) -> Result<String, Error> {
+    pub(crate) fn claim(&self, now: Timestamp) -> Result<String, Error> {
         let now = now.as_second();
-        let header = json!({ "alg": "RS256", "typ": "JWT" });
         let claims = json!({ "iat": now - 60, "exp": now + 8 * 60, "iss": self.id });
-        let part = |value: &serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        let mut signature = vec![0; self.key.public().modulus_len()];
-        self.key
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                signed.as_bytes(),
-                &mut signature,
-            )
-            .map_err(|_| unauthorized("the App's key cannot sign"))?;
-        Ok(format!(
-            "{signed}.{}",
-            BASE64_URL_SAFE_NO_PAD.encode(signature)
-        ))
+        jwt::signed(&claims, &self.key)
+            .map_err(|error| unauthorized(&format!("the App's key cannot sign: {error}")))
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        rest: &Rest<'_>,
-        method: Method,
-        path: &str,
-    ) -> Result<T, Error> {
-        let (_, body) = self.exchange(rest, method, path).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::Shape(format!("{path}: {error}")))
-    }
-
-    /// Asks as the App itself, and returns what GitHub says when it says yes. What was answered before, and
-    /// has not changed, costs nothing.
-    pub(crate) async fn exchange(
-        &self,
-        rest: &Rest<'_>,
-        method: Method,
-        path: &str,
-    ) -> Result<(HeaderMap, Vec<u8>), Error> {
-        // Further pages are those of one moment: nobody asks for them again.
-        let keeps = method == Method::GET && !path.contains("cursor=");
-        let kept = if keeps {
-            rest.etags.get(&self.id, path).await
-        } else {
-            None
-        };
-        // A second time when the first has told that our clock is wrong.
-        let mut first = true;
-        loop {
-            let before = (rest.now)();
-            let etag = kept.as_ref().map(|kept| kept.etag.as_str());
-            let (status, mut headers, body) = self.send(rest, method.clone(), path, etag).await?;
-            (rest.clock_told)(answer::date(&headers));
-            if let (StatusCode::NOT_MODIFIED, Some(kept)) = (status, &kept) {
-                let link = kept.link.as_deref().and_then(|link| link.parse().ok());
-                headers.extend(link.map(|link| (LINK, link)));
-                return Ok((headers, kept.body.clone().into_bytes()));
-            }
-            if status.is_success() {
-                if keeps {
-                    self.keep(rest, path, &headers, &body).await;
-                }
-                return Ok((headers, body));
-            }
-            let moved = (rest.now)().duration_since(before).abs() > SignedDuration::from_secs(30);
-            if status == StatusCode::UNAUTHORIZED && first && moved {
-                first = false;
-                continue;
-            }
-            return Err(answer::refused(status, &headers, &body));
-        }
-    }
-
-    async fn keep(&self, rest: &Rest<'_>, path: &str, headers: &HeaderMap, body: &[u8]) {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let (Some(etag), Ok(body)) = (text(ETAG), str::from_utf8(body)) else {
-            return;
-        };
-        let kept = Kept {
-            etag: etag.to_owned(),
-            link: text(LINK).map(str::to_owned),
-            body: body.to_owned(),
-        };
-        rest.etags.put(&self.id, path, kept).await;
-    }
-
-    async fn send(
-        &self,
-        rest: &Rest<'_>,
-        method: Method,
-        path: &str,
-        etag: Option<&str>,
-    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), Error> {
-        let failed = |error: reqwest::Error| Error::Transport(error.without_url().to_string());
-        let claim = self.claim((rest.now)())?;
-        let mut request = rest
-            .http
-            .request(method, format!("{}{path}", rest.url))
-            .timeout(Duration::from_secs(20))
-            .bearer_auth(claim)
-            .header(ACCEPT, "application/vnd.github+json");
-        if let Some(etag) = etag {
-            request = request.header(IF_NONE_MATCH, etag);
-        }
-        let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(failed)?;
-        Ok((status, headers, body.to_vec()))
+    async fn ask<T: DeserializeOwned>(&self, rest: &Rest<'_>, call: &Call<'_>) -> Result<T, Error> {
+        let (_, body) = rest.exchange(self, call).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| Error::Shape(format!("{}: {error}", call.path)))
     }
 }
 
@@ -233,18 +132,6 @@ impl fmt::Debug for Installation {
     }
 }
 
-/// The way to GitHub's REST API.
-pub(crate) struct Rest<'a> {
-    pub(crate) http: &'a reqwest::Client,
-    pub(crate) url: &'a str,
-    /// What it answered before.
-    pub(crate) etags: &'a Etags,
-    /// Told of GitHub's time.
-    pub(crate) clock_told: &'a (dyn Fn(Timestamp) + Sync),
-    /// GitHub's time.
-    pub(crate) now: &'a (dyn Fn() -> Timestamp + Sync),
-}
-
 #[derive(Deserialize)]
 struct AccessToken {
     token: String,
@@ -272,9 +159,7 @@ impl Installation {
     }
 
     pub(crate) fn fingerprint(&self) -> String {
-        let mut name = digest::of_value(&("app", &self.app.id, self.id));
-        name.truncate(8);
-        name
+        short(digest::of_value(&("app", &self.app.id, self.id)))
     }
 
     /// The installation's token, a new one when the last is near its end.
@@ -312,8 +197,12 @@ impl Installation {
             None => self.only_one(rest).await?,
         };
         held.id = Some(id);
-        let path = format!("/app/installations/{id}/access_tokens");
-        let answer: AccessToken = self.app.ask(rest, Method::POST, &path).await?;
+        let call = Call {
+            method: Method::POST,
+            path: &format!("/app/installations/{id}/access_tokens"),
+            operation: "POST /app/installations/{installation_id}/access_tokens",
+        };
+        let answer: AccessToken = self.app.ask(rest, &call).await?;
         let token = Token::new(&answer.token)
             .ok_or_else(|| Error::Shape("an installation's token is none".to_owned()))?;
         let life = answer.expires_at.duration_since((rest.now)());
@@ -330,10 +219,12 @@ impl Installation {
     }
 
     async fn only_one(&self, rest: &Rest<'_>) -> Result<u64, Error> {
-        let list: Vec<Listed> = self
-            .app
-            .ask(rest, Method::GET, "/app/installations")
-            .await?;
+        let call = Call {
+            method: Method::GET,
+            path: "/app/installations",
+            operation: "GET /app/installations",
+        };
+        let list: Vec<Listed> = self.app.ask(rest, &call).await?;
         match list.as_slice() {
             [only] => Ok(only.id),
             [] => Err(unauthorized("the App is installed nowhere")),
@@ -347,6 +238,12 @@ impl Installation {
             }
         }
     }
+}
+
+/// The head of a digest.
+fn short(mut digest: String) -> String {
+    digest.truncate(8);
+    digest
 }
 
 fn unauthorized(message: &str) -> Error {

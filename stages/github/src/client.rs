@@ -10,12 +10,13 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, USER_
 use tokio::sync::mpsc;
 
 use crate::answer::{self, Answer, Charge};
-use crate::app::{App, Rest};
+use crate::app::App;
 use crate::budget::{Account, Budget, Rules, Store, Told, Turn, Urgency};
 use crate::credential::Credential;
 use crate::error::{Class, Error};
 use crate::etags::Etags;
 use crate::hook::Hook;
+use crate::rest::{Costs, Payer, Rest};
 use crate::token::Token;
 
 /// Operations of no lane that look for what changed just now; all others of none can wait.
@@ -167,12 +168,11 @@ struct Inner {
     /// Base of the REST API.
     rest_url: String,
     timeout: Duration,
-    stage: &'static str,
     budget: Budget,
     etags: Arc<Etags>,
     /// The App, when one of the credentials is an installation of one.
     app: Option<App>,
-    costs: mpsc::UnboundedSender<ApiCost>,
+    costs: Costs,
 }
 
 /// What came of one request.
@@ -181,14 +181,17 @@ struct Exchange {
     bytes: u64,
     /// GitHub's time and budget, when it answered at all.
     headers: Option<(Timestamp, Option<Told>)>,
+    /// When it was sent; none when there was no token to send it with.
+    sent: Option<Instant>,
 }
 
-impl From<Error> for Exchange {
-    fn from(error: Error) -> Self {
+impl Exchange {
+    fn failed(error: Error, sent: Option<Instant>) -> Self {
         Self {
             result: Err(error),
             bytes: 0,
             headers: None,
+            sent,
         }
     }
 }
@@ -253,14 +256,17 @@ impl Client {
             Account::new(credential, rules, access.max_in_flight, store)
         });
         let budget = Budget::new(accounts.collect(), access.stage, access.lease);
-        let (costs, records) = mpsc::unbounded_channel();
+        let (sender, records) = mpsc::unbounded_channel();
+        let costs = Costs {
+            stage: access.stage,
+            records: sender,
+        };
         let client = Self {
             inner: Arc::new(Inner {
                 http,
                 url: url.to_string(),
                 rest_url,
                 timeout: access.timeout,
-                stage: access.stage,
                 budget,
                 etags: Arc::new(Etags::new(access.bus)),
                 app,
@@ -276,18 +282,18 @@ impl Client {
         self.inner.budget.most_in_flight()
     }
 
-    /// The webhook of the App that is asked with, if there is one.
+    /// The webhook of the App that is asked with, if there is one; what it costs to ask about it these
+    /// repositories share. None when there are none.
     #[must_use]
-    pub fn hook(&self) -> Option<Hook> {
+    pub fn hook(&self, repositories: &[RepositoryName]) -> Option<Hook> {
         let inner = &self.inner;
-        let app = inner.app.clone()?;
-        let etags = Arc::clone(&inner.etags);
-        Some(Hook::new(
-            app,
-            inner.http.clone(),
-            inner.rest_url.clone(),
-            etags,
-        ))
+        Hook::new(
+            inner.app.clone()?,
+            (inner.http.clone(), inner.rest_url.clone()),
+            Arc::clone(&inner.etags),
+            inner.costs.clone(),
+            repositories,
+        )
     }
 
     /// How many tokens there are: at least one.
@@ -308,20 +314,26 @@ impl Client {
         price: &(dyn Fn() -> Option<u64> + Sync),
     ) -> Result<Answer, Error> {
         let sent_at = Timestamp::now();
-        let clock = Instant::now();
+        let begun = Instant::now();
         let exchange = tokio::select! {
-            exchange = self.exchange(&turn.account, body, sent_at) => exchange,
+            exchange = self.exchange(&turn.account, purpose, body, sent_at) => exchange,
             // Going on would be a second request under way.
             () = turn.lost.cancelled() => {
-                Error::Transport("the lease on the token was lost meanwhile".to_owned()).into()
+                let lost = "the lease on the token was lost meanwhile".to_owned();
+                Exchange::failed(Error::Transport(lost), Some(begun))
             }
         };
         let Exchange {
             mut result,
             bytes,
             headers,
+            sent,
         } = exchange;
         learn(&turn.account, &mut result, headers);
+        // What was asked to get a token has records of its own.
+        let Some(clock) = sent else {
+            return result;
+        };
         let elapsed = clock.elapsed();
         let wasted = result.as_ref().err().filter(|error| error.is_work());
         let record = Record {
@@ -337,10 +349,11 @@ impl Client {
         result
     }
 
-    async fn exchange(&self, account: &Account, body: Vec<u8>, sent_at: Timestamp) -> Exchange {
+    /// The token to ask with, for this.
+    async fn token(&self, account: &Account, purpose: &Purpose<'_>) -> Result<Token, Error> {
         let inner = &self.inner;
-        let token = match &account.credential {
-            Credential::Token(token) => token.clone(),
+        match &account.credential {
+            Credential::Token(token) => Ok(token.clone()),
             Credential::Installation(installation) => {
                 let rest = Rest {
                     http: &inner.http,
@@ -348,13 +361,31 @@ impl Client {
                     etags: &inner.etags,
                     clock_told: &|date| account.clock_told(date),
                     now: &|| account.now(),
+                    costs: &inner.costs,
+                    payer: Payer {
+                        repository: purpose.repository,
+                        shared_by: purpose.shared_by,
+                        lane: purpose.lane,
+                    },
                 };
-                match installation.token(&rest).await {
-                    Ok(token) => token,
-                    Err(error) => return error.into(),
-                }
+                installation.token(&rest).await
             }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        account: &Account,
+        purpose: &Purpose<'_>,
+        body: Vec<u8>,
+        sent_at: Timestamp,
+    ) -> Exchange {
+        let inner = &self.inner;
+        let token = match self.token(account, purpose).await {
+            Ok(token) => token,
+            Err(error) => return Exchange::failed(error, None),
         };
+        let sent = Some(Instant::now());
         let response = inner
             .http
             .post(&inner.url)
@@ -364,15 +395,16 @@ impl Client {
             .send()
             .await;
         let failed = |error: reqwest::Error| {
-            if error.is_timeout() {
+            let error = if error.is_timeout() {
                 Error::Timeout(inner.timeout)
             } else {
                 Error::Transport(chain(&error.without_url()))
-            }
+            };
+            Exchange::failed(error, sent)
         };
         let response = match response {
             Ok(response) => response,
-            Err(error) => return failed(error).into(),
+            Err(error) => return failed(error),
         };
         let status = response.status();
         let headers = response.headers().clone();
@@ -382,10 +414,11 @@ impl Client {
                 result: answer::read(status, &headers, &bytes, sent_at),
                 bytes: bytes.len() as u64,
                 headers: told,
+                sent,
             },
             Err(error) => Exchange {
                 headers: told,
-                ..failed(error).into()
+                ..failed(error)
             },
         }
     }
@@ -407,11 +440,11 @@ impl Client {
         let record = ApiCost {
             id: digest::of_value(&(
                 token,
-                self.inner.stage,
+                self.inner.costs.stage,
                 purpose.operation,
                 sent_at.as_nanosecond(),
             )),
-            stage: self.inner.stage.to_owned(),
+            stage: self.inner.costs.stage.to_owned(),
             repository: purpose.repository.clone(),
             shared_by: purpose.shared_by.to_vec(),
             lane: purpose.lane,
@@ -431,7 +464,7 @@ impl Client {
             },
             wasted,
         };
-        Charge::new(record, self.inner.costs.clone())
+        Charge::new(record, self.inner.costs.records.clone())
     }
 }
 

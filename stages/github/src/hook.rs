@@ -5,13 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use prmirror_proto::RepositoryName;
 use reqwest::Method;
 use reqwest::header::{HeaderMap, LINK};
 use serde::Deserialize;
 
-use crate::app::{App, Rest};
+use crate::app::App;
 use crate::error::Error;
 use crate::etags::Etags;
+use crate::rest::{Call, Costs, Payer, Rest};
 
 /// Attempts a page: GitHub's most.
 const PAGE: u32 = 100;
@@ -23,6 +25,10 @@ pub struct Hook {
     http: reqwest::Client,
     rest_url: String,
     etags: Arc<Etags>,
+    costs: Costs,
+    /// Whose deliveries are of interest; the first of them by itself as well.
+    repositories: Arc<[RepositoryName]>,
+    repository: RepositoryName,
     /// How far GitHub's clock is ahead of ours.
     ahead: Arc<Mutex<SignedDuration>>,
 }
@@ -81,19 +87,24 @@ impl fmt::Debug for Hook {
 }
 
 impl Hook {
+    /// None when there is no repository.
     pub(crate) fn new(
         app: App,
-        http: reqwest::Client,
-        rest_url: String,
+        (http, rest_url): (reqwest::Client, String),
         etags: Arc<Etags>,
-    ) -> Self {
-        Self {
+        costs: Costs,
+        repositories: &[RepositoryName],
+    ) -> Option<Self> {
+        Some(Self {
             app,
             http,
             rest_url,
             etags,
+            costs,
+            repository: repositories.first()?.clone(),
+            repositories: repositories.into(),
             ahead: Arc::default(),
-        }
+        })
     }
 
     /// Id of the App.
@@ -113,15 +124,21 @@ impl Hook {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<(HeaderMap, Vec<u8>), Error> {
+    async fn exchange(&self, call: &Call<'_>) -> Result<(HeaderMap, Vec<u8>), Error> {
         let rest = Rest {
             http: &self.http,
             url: &self.rest_url,
             etags: &self.etags,
             clock_told: &|date| *self.ahead() = date.duration_since(Timestamp::now()),
             now: &|| self.now(),
+            costs: &self.costs,
+            payer: Payer {
+                repository: &self.repository,
+                shared_by: &self.repositories,
+                lane: None,
+            },
         };
-        self.app.exchange(&rest, method, path).await
+        rest.exchange(&self.app, call).await
     }
 
     /// The attempts of the last days, a page of them. The first page costs nothing while no attempt is
@@ -135,7 +152,12 @@ impl Hook {
             path.push_str("&cursor=");
             path.push_str(cursor);
         }
-        let (headers, body) = self.exchange(Method::GET, &path).await?;
+        let call = Call {
+            method: Method::GET,
+            path: &path,
+            operation: "GET /app/hook/deliveries",
+        };
+        let (headers, body) = self.exchange(&call).await?;
         let attempts = serde_json::from_slice(&body)
             .map_err(|error| Error::Shape(format!("/app/hook/deliveries: {error}")))?;
         let link = headers.get(LINK).and_then(|link| link.to_str().ok());
@@ -150,8 +172,12 @@ impl Hook {
     /// # Errors
     /// As they come.
     pub async fn send_again(&self, attempt: &Attempt) -> Result<(), Error> {
-        let path = format!("/app/hook/deliveries/{}/attempts", attempt.id);
-        self.exchange(Method::POST, &path).await?;
+        let call = Call {
+            method: Method::POST,
+            path: &format!("/app/hook/deliveries/{}/attempts", attempt.id),
+            operation: "POST /app/hook/deliveries/{delivery_id}/attempts",
+        };
+        self.exchange(&call).await?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::{Attempt, Class, Client, Error, Hook};
 use prmirror_kit::{Kv, KvError, Metric, Metrics, Setup};
+use prmirror_proto::RepositoryName;
 use prmirror_proto::subjects::{BUCKET_PROBES, escape};
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +46,10 @@ struct Progress {
 /// When the bucket cannot be opened.
 pub async fn recover_deliveries(setup: &Setup, client: &Client) -> Result<(), KvError> {
     let config = &setup.pipeline.webhooks;
-    let Some(hook) = client.hook().filter(|_| config.listen.is_some()) else {
+    let repositories = setup.pipeline.repositories.iter();
+    let repositories: Vec<RepositoryName> = repositories.map(|one| one.name.clone()).collect();
+    let hook = client.hook(&repositories);
+    let Some(hook) = hook.filter(|_| config.listen.is_some()) else {
         return Ok(());
     };
     if config.recover.is_zero() {

@@ -6,4 +6,5 @@ mod common;
 mod key_data;
 mod look;
 mod pull_requests;
+mod rest;
 mod visibility;

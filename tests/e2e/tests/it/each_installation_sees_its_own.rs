@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use github_sim::{Config, Generate, Sim, WorldConfig};
-use prmirror_e2e::{Deployment, Mirror, QUICK, workspace};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually, workspace};
 use prmirror_github::App;
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -52,6 +52,13 @@ fn both_are_mirrored_and_neither_is_parked() {
         )
         .unwrap();
     assert_eq!(probed, 2);
+    // And what it takes to ask at all: a token of each installation, for no points.
+    let exchanged = "SELECT count(*) AS n FROM api_cost
+         WHERE operation = 'POST /app/installations/{installation_id}/access_tokens'
+           AND stage = 'detect-changes' AND outcome = 'ok' AND points = 0 AND bytes > 0";
+    eventually("the tokens are among the costs", LIMIT, || {
+        deployment.count(exchanged).filter(|tokens| *tokens >= 2)
+    });
     up.terminate();
     let status = up.wait(LIMIT);
     deployment.ended(&up, status, LIMIT).assert_code(0);
