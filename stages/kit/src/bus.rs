@@ -95,6 +95,20 @@ impl PublishError {
         matches!(self, Self::Unavailable { .. })
     }
 
+    /// Whether the newest message on the subject is another than was said.
+    pub(crate) fn is_about_the_place(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => false,
+            Self::Refused { source, .. } => matches!(
+                refusal(source.as_ref()),
+                Some(
+                    ErrorCode::STREAM_WRONG_LAST_SEQUENCE
+                        | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT
+                )
+            ),
+        }
+    }
+
     pub(crate) fn of(subject: &str, error: jetstream::context::PublishError) -> Self {
         let transient = match error.kind() {
             // "No stream found" is a topology that is being made, or a server that starts.
@@ -335,7 +349,7 @@ impl Bus {
     /// As [`Bus::publish`].
     pub async fn publish_first(&self, outgoing: Outgoing) -> Result<bool, PublishError> {
         let trace = TraceContext::next(None, &self.sender.run);
-        let sent = self.send_as(outgoing, None, &trace, true).await?;
+        let sent = self.send_as(outgoing, None, &trace, Some(0)).await?;
         let subject = sent.subject.clone();
         match self.confirmed(sent).await {
             Ok(receipt) => Ok(!receipt.duplicate),
@@ -414,21 +428,23 @@ impl Bus {
         cause: Option<&str>,
         trace: &TraceContext,
     ) -> Result<Sent, PublishError> {
-        self.send_as(outgoing, cause, trace, false).await
+        self.send_as(outgoing, cause, trace, None).await
     }
 
-    /// The same; `first` is to be refused when the subject has a message already.
-    async fn send_as(
+    /// The same; with `newest`, to be refused unless the newest message on the subject has this sequence, 0 being that
+    /// there is none.
+    pub(crate) async fn send_as(
         &self,
         outgoing: Outgoing,
         cause: Option<&str>,
         trace: &TraceContext,
-        first: bool,
+        newest: Option<u64>,
     ) -> Result<Sent, PublishError> {
         let Outgoing {
             subject,
             mut envelope,
             mut body,
+            second_look_at: _,
         } = outgoing;
         let subject = subject.to_string();
         // The broker drops such a message without a word.
@@ -456,8 +472,8 @@ impl Bus {
         let mut message = PublishMessage::build()
             .headers(header_map(&envelope))
             .payload(body);
-        if first {
-            message = message.expected_last_subject_sequence(0);
+        if let Some(newest) = newest {
+            message = message.expected_last_subject_sequence(newest);
         }
         let losses = self.losses.so_far();
         match self.jetstream.send_publish(subject.clone(), message).await {
@@ -502,7 +518,7 @@ impl Bus {
         })
     }
 
-    fn failed(&self, error: PublishError) -> PublishError {
+    pub(crate) fn failed(&self, error: PublishError) -> PublishError {
         self.sender.metrics.add(Metric::PublishErrors, &[], 1);
         error
     }

@@ -14,6 +14,7 @@ mod objects;
 mod outcome;
 mod reading;
 mod run;
+mod second_look;
 pub mod server;
 mod stage;
 mod stored;

@@ -13,6 +13,8 @@ pub struct Outgoing {
     pub(crate) subject: Subject,
     pub(crate) envelope: Envelope,
     pub(crate) body: Bytes,
+    /// The id of the request that was answered, of a second look: see [`Outgoing::second_look`].
+    pub(crate) second_look_at: Option<String>,
 }
 
 impl Outgoing {
@@ -26,6 +28,7 @@ impl Outgoing {
             subject: encoded.subject,
             envelope: encoded.envelope,
             body: encoded.body.into(),
+            second_look_at: None,
         })
     }
 

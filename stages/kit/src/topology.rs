@@ -6,15 +6,23 @@ use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv, object_store};
 use prmirror_proto::subjects::{
-    BUCKET_BODIES, BUCKET_PAGES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS, STREAM_WEBHOOKS,
+    BUCKET_BODIES, BUCKET_HEADS, BUCKET_PAGES, KV_BUCKETS, STREAM_CHANGES, STREAM_SUBJECTS,
+    STREAM_WEBHOOKS,
 };
 use tracing::info;
 
 use crate::bus::{Bus, jetstream_error};
 use crate::config::Pipeline;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// How long pages of a pull request are kept that nobody came back for.
-const LEFT_OVER: Duration = Duration::from_secs(86_400);
+const LEFT_OVER: Duration = DAY;
+
+/// How long whose head a commit is, or was, is remembered after it was last noted: three times as long as GitHub
+/// lets its checks be run again. What is forgotten of a head of today comes again, from whatever shows it next.
+/// <https://docs.github.com/actions/managing-workflow-runs/re-running-workflows-and-jobs>
+const HEAD_REMEMBERED: Duration = DAY.saturating_mul(90);
 
 /// Why a stream or bucket is not as it has to be.
 #[derive(Debug, thiserror::Error)]
@@ -128,21 +136,42 @@ fn is_missing(error: &GetStreamError) -> bool {
     jetstream_error(error).is_some_and(|error| error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-async fn ensure_bucket(bus: &Bus, bucket: &str) -> Result<(), async_nats::Error> {
-    if bus.jetstream().get_key_value(bucket).await.is_ok() {
-        return Ok(());
+/// How long a value of a bucket is kept after it was written; zero is for ever.
+fn kept_for(bucket: &str) -> Duration {
+    match bucket {
+        BUCKET_PAGES => LEFT_OVER,
+        BUCKET_HEADS => HEAD_REMEMBERED,
+        _ => Duration::ZERO,
     }
-    bus.jetstream()
+}
+
+async fn ensure_bucket(bus: &Bus, bucket: &str) -> Result<(), async_nats::Error> {
+    let jetstream = bus.jetstream();
+    let max_age = kept_for(bucket);
+    // A bucket is a stream, with this name.
+    match jetstream.get_stream(format!("KV_{bucket}")).await {
+        Ok(stream) => {
+            let present = &stream.cached_info().config;
+            if present.max_age != max_age {
+                let wanted = Config {
+                    max_age,
+                    ..present.clone()
+                };
+                jetstream.update_stream(&wanted).await?;
+                info!(bucket, ?max_age, "changed how long values are kept");
+            }
+            return Ok(());
+        }
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(error.into()),
+    }
+    jetstream
         .create_key_value(kv::Config {
             bucket: bucket.to_owned(),
             history: 1,
             storage: StorageType::File,
             num_replicas: 1,
-            max_age: if bucket == BUCKET_PAGES {
-                LEFT_OVER
-            } else {
-                Duration::ZERO
-            },
+            max_age,
             ..kv::Config::default()
         })
         .await?;

@@ -1,5 +1,10 @@
 //! Which pull requests have, or had, a commit as their head: in a KV bucket, fed by everything that
 //! is seen. A check tells nothing but the commit, and of a fork's never the pull request.
+//!
+//! The bucket forgets what was not written for 90 days, or it would grow with every push for ever. A head that
+//! is still one comes again by itself: each process notes anew what it has not noted itself, so the first sweep
+//! after a start writes it; and before that the first check of it costs one question to GitHub, whose answer is
+//! noted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

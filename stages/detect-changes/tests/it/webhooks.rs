@@ -8,7 +8,7 @@ use prmirror_kit::Metric;
 use prmirror_kit::config::Repository;
 use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::messages::{ChangeRequest, Lane};
-use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_QUARANTINE, STREAM_WEBHOOKS};
+use prmirror_proto::subjects::{BUCKET_HEADS, STREAM_CHANGES, STREAM_QUARANTINE, STREAM_WEBHOOKS};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -310,6 +310,29 @@ async fn checks_of_forks_find_their_pull_request() {
     assert_eq!(skipped("commit-of-no-pull-request"), 0);
     assert_eq!(world.sim.stats().requests, 1);
     process.running.stop().await.unwrap();
+}
+
+/// The index forgets by age, or loses everything: GitHub says once more whose head a commit is, and it is noted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_was_forgotten_comes_again() {
+    let world = World::new(1).await;
+    let head = world.head(1);
+    for (n, asked) in [(1, 1), (2, 1), (3, 2)] {
+        if n == 3 {
+            let bucket = world.bus.jetstream().get_stream("KV_prmirror_heads");
+            bucket.await.unwrap().purge().await.unwrap();
+        }
+        // A process remembers what it noted: each of these is another.
+        let process = world.start().await;
+        let post = Post::delivery("check_run", &format!("d-{n}"), &check("completed", &head));
+        assert_eq!(post.send(process.address).await.0, 202);
+        world.settled().await;
+        process.running.stop().await.unwrap();
+        assert_eq!(world.sim.stats().requests, asked, "check {n}");
+        assert_eq!(world.sent().await, n);
+        let heads = world.bus.kv(BUCKET_HEADS).await.unwrap();
+        assert_eq!(heads.keys().await.unwrap().len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::Shared;
 use super::hold::{Held, InHand};
-use crate::bus::{PublishError, Sent, WINDOW};
+use crate::bus::{Bus, PublishError, Sent, WINDOW};
 use crate::delivery::Delivery;
 use crate::metrics::{Metric, Metrics};
 use crate::outcome::{CODE_RETRIES_EXHAUSTED, CODE_UNPUBLISHABLE, Outcome, Outgoing};
@@ -198,7 +198,8 @@ struct Pending {
     /// Place of its message in the batch.
     place: usize,
     outgoing: Outgoing,
-    sent: Result<Sent, PublishError>,
+    /// None when it is confirmed already.
+    sent: Result<Option<Sent>, PublishError>,
 }
 
 /// Publishes everything once, in order. What could not be taken is left in its place, and the last
@@ -221,7 +222,7 @@ async fn publish_once<S: Stage>(
             }
             let one = &settling[place];
             let cause = one.held.delivery.envelope.message_id.as_deref();
-            let sent = shared.bus.send(outgoing.clone(), cause, &one.trace).await;
+            let sent = send(&shared.bus, &outgoing, cause, &one.trace).await;
             waiting.push_back(Pending {
                 place,
                 outgoing,
@@ -235,6 +236,22 @@ async fn publish_once<S: Stage>(
     failure
 }
 
+/// Sends a result; what is to be looked at first is confirmed as well: it is rare.
+async fn send(
+    bus: &Bus,
+    outgoing: &Outgoing,
+    cause: Option<&str>,
+    trace: &TraceContext,
+) -> Result<Option<Sent>, PublishError> {
+    match &outgoing.second_look_at {
+        Some(answered) => {
+            let published = bus.publish_second_look(outgoing, answered, cause, trace);
+            published.await.map(|()| None)
+        }
+        None => bus.send(outgoing.clone(), cause, trace).await.map(Some),
+    }
+}
+
 async fn confirm<S: Stage>(
     shared: &Shared<S>,
     settling: &mut [Settling],
@@ -243,7 +260,8 @@ async fn confirm<S: Stage>(
     failure: &mut Option<PublishError>,
 ) {
     let result = match pending.sent {
-        Ok(sent) => shared.bus.confirmed(sent).await.map(|_| ()),
+        Ok(Some(sent)) => shared.bus.confirmed(sent).await.map(|_| ()),
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     let place = pending.place;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::common::{finding, outgoing};
 use prmirror_kit::config::NatsConfig;
 use prmirror_kit::proto::subjects::{
-    BUCKET_WATERMARKS, STREAM_CHANGES, STREAM_FETCHED, STREAM_FINDINGS, STREAM_SUBJECTS,
+    BUCKET_HEADS, BUCKET_PAGES, BUCKET_WATERMARKS, KV_BUCKETS, STREAM_CHANGES, STREAM_FETCHED,
+    STREAM_FINDINGS, STREAM_SUBJECTS,
 };
 use prmirror_kit::server::{Server, ServerConfig, ServerError, find_program};
 use prmirror_kit::testing::{NatsServer, eventually_equal, stored};
@@ -118,6 +119,43 @@ async fn the_topology_is_made_once_and_changed_where_it_differs() {
     ensure_topology(&bus, &Pipeline::default()).await.unwrap();
     let stream = js.get_stream(STREAM_FETCHED).await.unwrap();
     assert_eq!(stream.cached_info().config.max_bytes, -1);
+}
+
+#[tokio::test]
+async fn heads_are_forgotten_in_the_end_also_by_a_bucket_that_forgot_nothing() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let server = NatsServer::start().await;
+    let bus = server.bare_bus().await;
+    let js = bus.jetstream();
+    // As it was made before.
+    let old = async_nats::jetstream::kv::Config {
+        bucket: BUCKET_HEADS.to_owned(),
+        history: 1,
+        ..Default::default()
+    };
+    js.create_key_value(old).await.unwrap();
+    let kv = bus.kv(BUCKET_HEADS).await.unwrap();
+    kv.put("o.r.abc", &[7]).await.unwrap();
+    let ages = async || {
+        let mut ages = Vec::new();
+        for bucket in KV_BUCKETS {
+            let stream = js.get_stream(format!("KV_{bucket}")).await.unwrap();
+            ages.push((bucket, stream.cached_info().config.max_age));
+        }
+        ages.retain(|(_, age)| !age.is_zero());
+        ages
+    };
+    for _ in 0..2 {
+        ensure_topology(&bus, &Pipeline::default()).await.unwrap();
+        let expected = [(BUCKET_HEADS, 90 * DAY), (BUCKET_PAGES, DAY)];
+        assert_eq!(ages().await, expected, "nothing else is forgotten");
+    }
+    let held = kv.get::<Vec<u64>>("o.r.abc").await.unwrap().unwrap();
+    assert_eq!(held.value, [7], "what is young stays");
+    // One that is made anew has it from the start.
+    js.delete_key_value(BUCKET_HEADS).await.unwrap();
+    ensure_topology(&bus, &Pipeline::default()).await.unwrap();
+    assert_eq!(ages().await[0], (BUCKET_HEADS, 90 * DAY));
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod common;
 mod conformance;
 mod harness;
 mod reading;
+mod second_looks;
 mod stored;
