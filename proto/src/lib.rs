@@ -24,7 +24,7 @@ pub use key_data::KeyData;
 pub use messages::{
     AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
     CloudEvent, Connection, Decision, Event, EventData, FETCH_VERSION, FetchOutcome, Fetched,
-    FieldDifference, Finding, InventoryPage, InventoryScope, JobKind, JobReport, JobStatus, Lane,
+    FieldChange, FieldDifference, Finding, InventoryPage, InventoryScope, JobKind, JobReport, JobStatus, Lane,
     NumberRange, NumbersExplained, Observation, Page, Provenance, QuarantineDecision, Quarantined,
     Severity, Source, ToldBy, Valid, Verification, WebhookDelivery, WorkflowRun,
 };

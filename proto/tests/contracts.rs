@@ -131,7 +131,7 @@ fn samples() -> Vec<(&'static str, Value)> {
         (
             Fetched::KIND,
             json!({
-                "repository": repository, "number": 7, "observed_at": "2024-10-15T19:00:06Z",
+                "repository": repository, "number": 7, "id": "PR_7", "observed_at": "2024-10-15T19:00:06Z",
                 "received_at": "2024-10-15T19:00:07Z", "provenance": provenance,
                 "outcome": {"answered": {"pull_request": {"id": "PR_7", "number": 7},
                     "pages": [{"connection": "timelineItems", "parent": null, "body": {"nodes": []}}],

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::common::{STREAM, at, batch, changeset, checks, pull_request};
 use prmirror_analytics::{Database, Limits, Record};
 use prmirror_proto::messages::{ChangesetKind, EventData};
+use prmirror_proto::pull_request::Commit;
 use prmirror_proto::{Collection, Event, PullRequest, ToldBy};
 
 /// Number 1 is reviewed and gets another label, 2 waits unreviewed with failing CI that was run
@@ -165,22 +166,35 @@ fn landed(events: Vec<EventData>) -> Database {
     database
 }
 
+/// What was taken away stays as it was; of what was published before that was told, its name.
 #[test]
 fn commits_that_a_force_push_took_away_stay_in_the_history() {
     let kept = pull_request(1, 2).commits.nodes[0].oid.clone();
+    let gone = Commit {
+        oid: "aa".into(),
+        message_headline: "Do it otherwise".into(),
+        author_name: Some("Octo Cat".into()),
+        committed_date: None,
+        ..pull_request(1, 1).commits.nodes[0].clone()
+    };
     let database = landed(vec![EventData::CommitsChanged {
         added: vec![kept.clone()],
         removed: vec!["aa".into(), "bb".into()],
+        removed_commits: vec![gone],
     }]);
     assert_eq!(
         crate::common::rows(
             &database,
-            "SELECT number, oid, message_headline, utc(added_at), utc(removed_at) FROM commit_history ORDER BY oid"
+            "SELECT number, oid, message_headline, author_name, author_login, utc(authored_date),
+                 utc(committed_date), additions, deletions, utc(added_at), utc(removed_at)
+             FROM commit_history ORDER BY oid"
         ),
         [
-            format!(r#"[1,"{kept}","Do it","2026-03-01T12:00:20Z",null]"#),
-            r#"[1,"aa",null,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
-            r#"[1,"bb",null,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
+            format!(
+                r#"[1,"{kept}","Do it",null,"octocat","2026-03-01T11:59:00Z","2026-03-01T11:59:00Z",10,2,"2026-03-01T12:00:20Z",null]"#
+            ),
+            r#"[1,"aa","Do it otherwise","Octo Cat","octocat","2026-03-01T11:59:00Z",null,10,2,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
+            r#"[1,"bb",null,null,null,null,null,null,null,null,"2026-03-01T12:00:20Z"]"#.to_owned(),
         ]
     );
 }

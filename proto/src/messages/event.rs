@@ -1,10 +1,13 @@
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest;
 use crate::envelope::Message;
-use crate::pull_request::ChangedFile;
+use crate::pull_request::{ChangedFile, Commit};
 use crate::repository::RepositoryName;
 use crate::subjects::Subject;
 
@@ -63,6 +66,21 @@ pub struct CheckChange {
     pub after: Option<String>,
     /// Which run on this head it is, from 1: as often as it was seen with new ids.
     pub attempt: u32,
+}
+
+/// What became of the value of a field that has no event of its own.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// The field's name in a changeset's pull request; of what is inside of a field the way there, too:
+    /// `closing_issues/nodes/0/title`.
+    pub field: String,
+    /// The value before; of part of a list, the nodes that stood there.
+    pub before: Value,
+    /// The value after; of part of a list, the nodes that stand there instead.
+    pub after: Value,
+    /// Of part of a list: the place of its first node, from 0. The nodes around it are as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
 }
 
 /// What happened. `kind` in JSON is the last token of the event's subject.
@@ -260,6 +278,9 @@ pub enum EventData {
     CommitsChanged {
         added: Vec<String>,
         removed: Vec<String>,
+        /// The removed ones as they were: nothing else has them after a force-push.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed_commits: Vec<Commit>,
     },
     ClosingIssuesChanged {
         added: Vec<u64>,
@@ -275,6 +296,9 @@ pub enum EventData {
     },
     MetadataChanged {
         fields: Vec<String>,
+        /// The values of the fields, as far as they differ; empty of what was published before they were told.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<FieldChange>,
     },
     Closed,
     Reopened,
@@ -355,6 +379,23 @@ impl EventData {
             Self::Returned { .. } => "returned",
         }
     }
+
+    /// Without what was told in addition later, and is no part of an event's identity: a replay gives an
+    /// event the id under which it was published.
+    fn as_first_told(&self) -> Cow<'_, Self> {
+        if let Self::MetadataChanged { fields, .. } = self {
+            let (fields, changes) = (fields.clone(), Vec::new());
+            Cow::Owned(Self::MetadataChanged { fields, changes })
+        } else if let Self::CommitsChanged { added, removed, .. } = self {
+            Cow::Owned(Self::CommitsChanged {
+                added: added.clone(),
+                removed: removed.clone(),
+                removed_commits: Vec::new(),
+            })
+        } else {
+            Cow::Borrowed(self)
+        }
+    }
 }
 
 impl Event {
@@ -372,7 +413,8 @@ impl Event {
         actor: Option<String>,
         data: EventData,
     ) -> Self {
-        let identity = digest::of_value(&(repository, number, version, occurred_at, &data));
+        let told = data.as_first_told();
+        let identity = digest::of_value(&(repository, number, version, occurred_at, &*told));
         Self {
             id: identity,
             occurred_at,
@@ -515,8 +557,62 @@ mod tests {
                     files: vec![],
                 },
             ),
+            (
+                r#"{"kind":"commits_changed","added":[],"removed":["aa"]}"#,
+                EventData::CommitsChanged {
+                    added: vec![],
+                    removed: vec!["aa".to_owned()],
+                    removed_commits: vec![],
+                },
+            ),
+            (
+                r#"{"kind":"metadata_changed","fields":["url"]}"#,
+                EventData::MetadataChanged {
+                    fields: vec!["url".to_owned()],
+                    changes: vec![],
+                },
+            ),
         ] {
             assert_eq!(serde_json::from_str::<EventData>(json).unwrap(), data);
         }
+    }
+
+    /// What is told in addition is no other event: it has the id that it was published under before.
+    #[test]
+    fn what_is_told_in_addition_has_no_part_in_the_id() {
+        let repository = RepositoryName::new("octo-org", "octo.repo").unwrap();
+        let at = "2024-10-15T19:00:00Z".parse().unwrap();
+        let id = |data| Event::new(&repository, 7, "version", at, at, None, data).id;
+        let commit = Commit {
+            oid: "aa".to_owned(),
+            authored_date: None,
+            committed_date: None,
+            message_headline: "Do it".to_owned(),
+            additions: 1,
+            deletions: 0,
+            author_name: None,
+            author_login: None,
+        };
+        let commits = |removed_commits| EventData::CommitsChanged {
+            added: vec![],
+            removed: vec!["aa".to_owned()],
+            removed_commits,
+        };
+        assert_eq!(id(commits(vec![commit])), id(commits(vec![])));
+        let change = FieldChange {
+            field: "url".to_owned(),
+            before: Value::from("https://github.com/a/b/pull/7"),
+            after: Value::from("https://github.com/octo-org/octo.repo/pull/7"),
+            at: None,
+        };
+        let metadata = |field: &str, changes| EventData::MetadataChanged {
+            fields: vec![field.to_owned()],
+            changes,
+        };
+        assert_eq!(
+            id(metadata("url", vec![change])),
+            id(metadata("url", vec![]))
+        );
+        assert_ne!(id(metadata("url", vec![])), id(metadata("id", vec![])));
     }
 }

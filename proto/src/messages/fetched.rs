@@ -16,6 +16,9 @@ pub struct Fetched {
     pub repository: RepositoryName,
     /// The number that was asked for.
     pub number: u64,
+    /// The node id that was asked for, when whoever asked knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// When the first request was sent: everything in the answer is at least that new.
     pub observed_at: Timestamp,
     /// When the last page was received.

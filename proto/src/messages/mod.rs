@@ -26,7 +26,7 @@ pub use backfill::BackfillReport;
 pub use change::ChangeRequest;
 pub use changeset::{ChangedBy, Changeset, ChangesetKind};
 pub use cost::ApiCost;
-pub use event::{CheckChange, CloudEvent, Event, EventData, ToldBy};
+pub use event::{CheckChange, CloudEvent, Event, EventData, FieldChange, ToldBy};
 pub use fetched::{AnswerError, Connection, FetchOutcome, Fetched, Page};
 pub use finding::{Finding, Severity};
 pub use inventory::{InventoryPage, InventoryScope};

@@ -15,7 +15,7 @@ mod projection;
 
 pub use accepted::Accepted;
 pub use changed::{Before, changed};
-pub use events::{Attempts, Check, diff, tell};
+pub use events::{Attempts, Check, apply_change, diff, tell};
 pub use merge::keep_known;
 pub use projection::{Ci, Projection, Review, Thread};
 
@@ -154,7 +154,7 @@ impl DiffIntegrity {
                 });
             }
             if let Some(request) = second_look(valid, &known.value, cause) {
-                messages.push(Outgoing::new(&request));
+                messages.push(Outgoing::second_look(&request, &valid.provenance.request));
                 return Ok(emit(messages));
             }
         }

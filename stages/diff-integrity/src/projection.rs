@@ -1,7 +1,7 @@
 //! What of a pull request the events carry: whoever holds it can follow the feed alone.
 //!
 //! Applied to the projection of one state, the events of a transition give the projection of the next.
-//! Texts are held as their digests. Not in it is what has no event of its own: times, the commits'
+//! Texts are held as their digests. Not in it is what is told only when nothing else is: times, the commits'
 //! messages, who resolved a thread, where a check's log is.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use prmirror_proto::digest;
 use prmirror_proto::messages::{CheckChange, EventData};
 use prmirror_proto::pull_request::{ChangedFile, Comment, PullRequest};
+use serde_json::Value;
 
-use crate::events::{Attempts, Check, checks_by_name};
+use crate::events::{Attempts, Check, checks_by_name, own_fields};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub struct Projection {
     pub closing_issues: BTreeMap<String, u64>,
     /// CI of the head; none when nothing reported on it.
     pub ci: Option<Ci>,
+    /// Fields that have no event of their own and follow from no other, by name, as a changeset has them.
+    pub metadata: BTreeMap<&'static str, Value>,
 }
 
 /// A review: its state, and the digest of its text.
@@ -139,6 +142,7 @@ impl Projection {
                 state: checks.state.clone(),
                 checks: checks_by_name(checks, attempts),
             }),
+            metadata: own_fields(pr).into_iter().collect(),
         }
     }
 
@@ -230,7 +234,7 @@ impl Projection {
                     self.files.insert(file.path.clone(), file.clone());
                 }
             }
-            EventData::CommitsChanged { added, removed } => {
+            EventData::CommitsChanged { added, removed, .. } => {
                 for oid in removed {
                     self.commits.remove(oid);
                 }
@@ -248,6 +252,13 @@ impl Projection {
                 let added = added_ids.iter().cloned().zip(added.iter().copied());
                 self.closing_issues.extend(added);
             }
+            EventData::MetadataChanged { changes, .. } => {
+                for change in changes {
+                    if let Some(value) = self.metadata.get_mut(change.field.as_str()) {
+                        value.clone_from(&change.after);
+                    }
+                }
+            }
             EventData::Closed => "CLOSED".clone_into(&mut self.state),
             EventData::Reopened => "OPEN".clone_into(&mut self.state),
             EventData::Merged { .. } => "MERGED".clone_into(&mut self.state),
@@ -260,7 +271,6 @@ impl Projection {
             | EventData::HeadRestored
             | EventData::MergeabilityChanged { .. }
             | EventData::TimelineItemAdded { .. }
-            | EventData::MetadataChanged { .. }
             | EventData::Opened { .. }
             | EventData::Gone
             | EventData::Returned { .. } => {}

@@ -90,13 +90,16 @@ impl Teller<'_> {
             return;
         }
         // In the order in which they stand on the branch.
-        let in_order = |list: &[Commit], some: &[&Commit]| {
+        let in_order = |list: &[Commit], some: &[&Commit]| -> Vec<Commit> {
             let is_one = |c: &&Commit| some.iter().any(|one| one.oid == c.oid);
-            list.iter().filter(is_one).map(|c| c.oid.clone()).collect()
+            list.iter().filter(is_one).cloned().collect()
         };
+        let oids = |list: &[Commit]| list.iter().map(|c| c.oid.clone()).collect();
+        let removed_commits = in_order(before, &removed);
         self.push_untold(EventData::CommitsChanged {
-            added: in_order(after, &added),
-            removed: in_order(before, &removed),
+            added: oids(&in_order(after, &added)),
+            removed: oids(&removed_commits),
+            removed_commits,
         });
     }
 

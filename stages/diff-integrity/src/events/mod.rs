@@ -2,6 +2,7 @@
 
 mod ci;
 mod head;
+mod metadata;
 mod sets;
 mod talk;
 
@@ -13,6 +14,8 @@ use prmirror_proto::pull_request::{Completeness, PullRequest, TimelineItem};
 
 pub(crate) use ci::checks_by_name;
 pub use ci::{Attempts, Check};
+pub use metadata::apply_change;
+pub(crate) use metadata::own_fields;
 
 /// When something happened and who did it.
 type When = Option<(Timestamp, Option<String>)>;
@@ -322,42 +325,16 @@ impl<'a> Teller<'a> {
             };
             self.push(Telling { when, told_by }, data);
         }
-        let fields = if self.events.is_empty() {
-            changed_fields(self.before, self.after)
+        let changes = if self.events.is_empty() {
+            metadata::all_changes(self.before, self.after)
         } else {
-            own_fields(self.before, self.after)
+            metadata::own_changes(self.before, self.after)
         };
-        if !fields.is_empty() {
-            self.push_untold(EventData::MetadataChanged { fields });
+        if !changes.is_empty() {
+            let fields = metadata::names(&changes);
+            self.push_untold(EventData::MetadataChanged { fields, changes });
         }
     }
-}
-
-/// Names of the fields that differ, of those that no other event tells of and that do not follow from
-/// what another one tells. They are told whatever else happened.
-fn own_fields(before: &PullRequest, after: &PullRequest) -> Vec<String> {
-    let (b, a) = (before, after);
-    [
-        ("author", b.author != a.author),
-        ("author_kind", b.author_kind != a.author_kind),
-        ("head_ref_name", b.head_ref_name != a.head_ref_name),
-        ("head_repository", b.head_repository != a.head_repository),
-        ("id", b.id != a.id),
-        (
-            "is_cross_repository",
-            b.is_cross_repository != a.is_cross_repository,
-        ),
-        (
-            "maintainer_can_modify",
-            b.maintainer_can_modify != a.maintainer_can_modify,
-        ),
-        ("repository_id", b.repository_id != a.repository_id),
-        ("url", b.url != a.url),
-    ]
-    .into_iter()
-    .filter(|(_, differs)| *differs)
-    .map(|(name, _)| name.to_owned())
-    .collect()
 }
 
 /// Kinds of timeline item after which something is otherwise than before: when nothing is, it was
@@ -386,17 +363,4 @@ fn makes_a_difference(kind: &str) -> bool {
             | "IssueComment"
             | "PullRequestReview"
     )
-}
-
-/// Names of the fields that differ.
-fn changed_fields(before: &PullRequest, after: &PullRequest) -> Vec<String> {
-    // Through their JSON form, in which no field can be forgotten.
-    let fields = |pr: &PullRequest| match serde_json::to_value(pr) {
-        Ok(serde_json::Value::Object(fields)) => fields,
-        Ok(_) | Err(_) => serde_json::Map::new(),
-    };
-    let before = fields(before);
-    let differs = |(name, value): &(String, serde_json::Value)| before.get(name) != Some(value);
-    let after = fields(after).into_iter();
-    after.filter(differs).map(|(name, _)| name).collect()
 }

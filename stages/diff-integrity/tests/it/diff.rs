@@ -59,6 +59,13 @@ type Change = fn(&mut PullRequest);
 /// Nothing.
 fn same(_: &mut PullRequest) {}
 
+/// The commit of [`base`], under another name.
+fn commit(oid: &str) -> Value {
+    let mut commit = serde_json::to_value(&base().commits.nodes[0]).unwrap();
+    commit["oid"] = json!(oid);
+    commit
+}
+
 /// How the state before differs from [`base`], how the one after differs from that, and what is told.
 fn cases() -> Vec<(Change, Change, Value)> {
     vec![
@@ -85,7 +92,8 @@ fn cases() -> Vec<(Change, Change, Value)> {
             },
             json!([
                 { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
-                { "kind": "commits_changed", "added": ["ee"], "removed": ["83aa"] },
+                { "kind": "commits_changed", "added": ["ee"], "removed": ["83aa"],
+                    "removed_commits": [commit("83aa")] },
                 { "kind": "pushed", "before": HEAD, "after": "ee" },
             ]),
         ),
@@ -113,7 +121,8 @@ fn cases() -> Vec<(Change, Change, Value)> {
             },
             json!([
                 { "kind": "ci_passed", "head": "ee", "checks": build(None, Some("SUCCESS"), 1) },
-                { "kind": "commits_changed", "added": ["ee"], "removed": [HEAD] },
+                { "kind": "commits_changed", "added": ["ee"], "removed": [HEAD],
+                    "removed_commits": [commit(HEAD)] },
                 { "kind": "head_force_pushed", "before": HEAD, "after": "ee" },
                 { "kind": "pushed", "before": HEAD, "after": "ee" },
             ]),
@@ -443,7 +452,10 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.updated_at = at("2024-10-15T19:00:01Z");
                 pr.base_ref_oid = "ff".to_owned();
             },
-            json!([{ "kind": "metadata_changed", "fields": ["base_ref_oid", "updated_at"] }]),
+            json!([{ "kind": "metadata_changed", "fields": ["base_ref_oid", "updated_at"], "changes": [
+                { "field": "base_ref_oid", "before": base().base_ref_oid, "after": "ff" },
+                { "field": "updated_at", "before": "2024-10-15T19:00:00Z", "after": "2024-10-15T19:00:01Z" },
+            ] }]),
         ),
         (
             same,
@@ -464,12 +476,30 @@ fn cases() -> Vec<(Change, Change, Value)> {
                 pr.locked = true;
                 pr.head_repository = None;
             },
-            json!([{ "kind": "locked" }, { "kind": "metadata_changed", "fields": ["head_repository"] }]),
+            json!([{ "kind": "locked" }, { "kind": "metadata_changed", "fields": ["head_repository"], "changes": [
+                { "field": "head_repository", "before": base().head_repository, "after": null },
+            ] }]),
         ),
         (
             same,
             |pr| pr.closing_issues.nodes[0].title = "Another".to_owned(),
-            json!([{ "kind": "metadata_changed", "fields": ["closing_issues"] }]),
+            json!([{ "kind": "metadata_changed", "fields": ["closing_issues"], "changes": [
+                { "field": "closing_issues/nodes/0/title", "before": base().closing_issues.nodes[0].title,
+                    "after": "Another" },
+            ] }]),
+        ),
+        // Of a list that is not as long as it was, only the part that is not as it was.
+        (
+            |pr| {
+                pr.timeline
+                    .nodes
+                    .extend([item("X_1", "MentionedEvent"), item("X_2", "MentionedEvent")])
+            },
+            |pr| drop(pr.timeline.nodes.remove(pr.timeline.nodes.len() - 2)),
+            json!([{ "kind": "metadata_changed", "fields": ["timeline"], "changes": [
+                { "field": "timeline/nodes", "before": [item("X_1", "MentionedEvent")], "after": [],
+                    "at": base().timeline.nodes.len() },
+            ] }]),
         ),
         (
             same,
@@ -747,8 +777,8 @@ proptest! {
         let found = events(&before, &after);
         prop_assert_eq!(found.is_empty(), before == after);
         for event in &found {
-            if let EventData::MetadataChanged { fields } = &event.data {
-                prop_assert!(!fields.is_empty());
+            if let EventData::MetadataChanged { fields, changes } = &event.data {
+                prop_assert!(!fields.is_empty() && !changes.is_empty());
             }
         }
         let ids: BTreeSet<&str> = found.iter().map(|event| event.id.as_str()).collect();

@@ -1,7 +1,8 @@
 //! Whoever applies the events to the state before has the state after.
 
-use crate::common::{at, base, check, checks, pair, with};
-use diff_integrity::{Attempts, Projection, tell};
+use crate::common::{assert_whole, at, base, check, checks, pair, with};
+use diff_integrity::{Attempts, Projection, apply_change, tell};
+use prmirror_proto::EventData;
 use prmirror_proto::pull_request::PullRequest;
 use proptest::prelude::*;
 
@@ -22,6 +23,7 @@ fn follow(
     for event in &events {
         projection.apply(&event.data);
     }
+    assert_whole(before, after, &events);
     attempts
 }
 
@@ -72,6 +74,40 @@ fn checks_of_one_name_stand_together() {
         ("FAILURE,SUCCESS", 2)
     );
     assert_eq!(projection, Projection::of(&two, &attempts));
+}
+
+/// What was published before the values were told names the fields, and nothing can be applied.
+#[test]
+fn an_event_without_values_changes_nothing() {
+    let before = Projection::of(&base(), &Attempts::new());
+    let mut projection = before.clone();
+    projection.apply(&EventData::MetadataChanged {
+        fields: vec!["url".to_owned()],
+        changes: vec![],
+    });
+    assert_eq!(projection, before);
+}
+
+/// A change that is not about the state at hand is not forced upon it.
+#[test]
+fn a_change_that_does_not_fit_changes_nothing() {
+    let (before, after) = (base(), with(|pr| pr.base_ref_oid = "ff".to_owned()));
+    let (events, _) = tell(
+        &before,
+        &Attempts::new(),
+        &after,
+        "version",
+        before.updated_at,
+    );
+    let EventData::MetadataChanged { changes, .. } = &events[0].data else {
+        panic!("{events:?}")
+    };
+    let other = with(|pr| pr.base_ref_oid = "dd".to_owned());
+    let mut state = serde_json::to_value(&other).unwrap();
+    for change in changes {
+        apply_change(&mut state, change);
+    }
+    assert_eq!(serde_json::from_value::<PullRequest>(state).unwrap(), other);
 }
 
 proptest! {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::common::assert_whole;
 use diff_integrity::{Accepted, Projection};
 use github_sim::Answer;
 use jiff::SignedDuration;
@@ -12,7 +13,9 @@ use prmirror_github::pull_request_of;
 use prmirror_proto::messages::ChangedBy;
 use prmirror_proto::pull_request::PullRequest;
 use prmirror_proto::succession::{CODE_SUCCESSION, cannot_follow};
-use prmirror_proto::{Lane, Observation, Provenance, RepositoryName, Source, Valid};
+use prmirror_proto::{
+    Event, EventData, Lane, Observation, Provenance, RepositoryName, Source, Valid,
+};
 
 /// What an answer is accepted as, when a sweep had noticed it.
 fn valid(answer: &Answer) -> Valid {
@@ -39,11 +42,19 @@ fn content(state: &Accepted) -> &PullRequest {
     &state.snapshot.as_ref().unwrap().pull_request
 }
 
+/// The events but for those of what GitHub computes when it is asked.
+fn content_events(state: &Accepted) -> impl Iterator<Item = &Event> {
+    let events = state.events.iter();
+    events.filter(|event| !matches!(event.data, EventData::MergeabilityChanged { .. }))
+}
+
 #[derive(Default)]
 struct Tally {
     answers: u64,
     pairs: u64,
     changed: u64,
+    /// Pairs of which nothing but fields is told.
+    fields_only: u64,
     /// Kinds of event, and what tells of them.
     kinds: BTreeMap<String, u64>,
     /// Where the time of a change is from, and the lags behind it.
@@ -134,6 +145,8 @@ impl Tally {
             after.events
         );
         assert_eq!(old != new, after.changed.is_some(), "#{}", after.number);
+        let told: Vec<_> = content_events(after).cloned().collect();
+        self.fields_only += u64::from(assert_whole(old, new, &told));
     }
 
     /// What went back from one answer to the next.
@@ -155,9 +168,12 @@ impl Tally {
             answers,
             pairs,
             changed,
+            fields_only,
             ..
         } = self;
-        println!("{answers} answers, {pairs} pairs, {changed} of them differ");
+        println!(
+            "{answers} answers, {pairs} pairs, {changed} of them differ, {fields_only} in fields alone"
+        );
         let events: u64 = self.kinds.values().sum();
         println!("{events} events:");
         for (kind, count) in &self.kinds {
@@ -227,4 +243,5 @@ fn events_lead_through_the_recorded_weeks() {
     }
     assert_eq!(table, std::fs::read_to_string(&golden).unwrap_or_default());
     assert!(tally.pairs > 8_000 && tally.changed > 5_000);
+    assert!(tally.fields_only > 0);
 }

@@ -1,7 +1,8 @@
 //! Pull requests to compare: one that has something in every list, and what chance makes of it.
+use diff_integrity::apply_change;
 use jiff::Timestamp;
 use prmirror_proto::pull_request::{CiContext, Comment, PullRequest, StatusRollup, TimelineItem};
-use prmirror_proto::{Observation, Valid};
+use prmirror_proto::{Event, EventData, Observation, Valid};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -59,6 +60,24 @@ pub(crate) fn checks(pr: &mut PullRequest) -> &mut StatusRollup {
 
 pub(crate) fn check(pr: &mut PullRequest) -> &mut CiContext {
     &mut checks(pr).contexts.nodes[0]
+}
+
+/// Where fields are all that is told of, their changes lead from the whole state before to the one after:
+/// there, nothing is left out. True when that was so.
+pub(crate) fn assert_whole(before: &PullRequest, after: &PullRequest, events: &[Event]) -> bool {
+    let [event] = events else { return false };
+    let EventData::MetadataChanged { fields, changes } = &event.data else {
+        return false;
+    };
+    let mut state = serde_json::to_value(before).unwrap();
+    for change in changes {
+        apply_change(&mut state, change);
+        let name = change.field.split('/').next().unwrap();
+        assert!(fields.iter().any(|field| field == name), "{change:?}");
+    }
+    let led_to: PullRequest = serde_json::from_value(state).unwrap();
+    assert_eq!(led_to, *after, "{changes:#?}");
+    true
 }
 
 /// The places of all values inside of this one.
