@@ -436,6 +436,7 @@ fn outcome_of(request: &ChangeRequest, cause: &str, answer: Option<PullRequestAn
     let fetched = Fetched {
         repository: request.repository.clone(),
         number: request.number,
+        id: request.id.clone(),
         observed_at: answer.observed_at,
         received_at: answer.received_at,
         provenance: Provenance {

@@ -39,6 +39,9 @@ pub enum Judgement {
 /// How the basis begins of a request to look again whether a pull request is gone.
 const GONE: &str = "gone";
 
+/// How it begins when the answer was about another node.
+const OTHER: &str = "identity";
+
 /// How it begins when an answer was torn or cut.
 const DOUBT: &str = "recheck";
 
@@ -83,6 +86,13 @@ pub fn judge(mut fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judg
     let mut snapshot = converted.snapshot;
     if let Some((rule, reason)) = rules::check(&snapshot.pull_request, fetched.number) {
         return Judgement::Refused { rule, reason };
+    }
+    // What was known by that id may be known by another since. The number decides, with which no id is asked
+    // for: so this happens once.
+    if let Some(reason) = rules::other_node(&snapshot.pull_request, fetched.id.as_deref()) {
+        let reason = format!("{}: {reason}", Rule::Identity.code());
+        let request = recheck(&fetched, cause, recheck_delay, OTHER, &reason);
+        return Judgement::Recheck(Box::new(request));
     }
     let mut doubts = Vec::new();
     if snapshot.pull_request.repository != fetched.repository {

@@ -8,7 +8,7 @@ mod judge;
 mod rules;
 
 pub use judge::{Judgement, judge};
-pub use rules::{Doubt, Entry, Follows, Rule, check, doubts, tidy};
+pub use rules::{Doubt, Entry, Follows, Rule, check, doubts, other_node, tidy};
 
 use std::time::Duration;
 
@@ -78,6 +78,7 @@ impl Validate {
             Err(error) => return error.into(),
         };
         let cause = delivery.envelope.message_id.clone().unwrap_or_default();
+        let answered = fetched.provenance.request.clone();
         let (valid, recheck) = match judge(fetched, &cause, self.recheck_delay) {
             Judgement::Accepted { valid, recheck } => (Some(valid), recheck),
             Judgement::Recheck(request) => (None, Some(request)),
@@ -91,7 +92,7 @@ impl Validate {
         let mut messages = Vec::with_capacity(2);
         for encoded in [
             valid.map(|valid| Outgoing::new(&*valid)),
-            recheck.map(|request| Outgoing::new(&*request)),
+            recheck.map(|request| Outgoing::second_look(&request, &answered)),
         ]
         .into_iter()
         .flatten()

@@ -9,7 +9,9 @@ use prmirror_github::{Client, ClientConfig, Token};
 use prmirror_kit::testing::{NatsServer, Running, eventually, setup, stored};
 use prmirror_kit::{Bus, Outgoing, Stage as _};
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::{ChangeRequest, JobKind, JobReport, JobStatus, Lane, Source};
+use prmirror_proto::messages::{
+    ChangeRequest, Fetched, JobKind, JobReport, JobStatus, Lane, Source,
+};
 use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED, STREAM_JOBS};
 
 fn request(number: u64, lane: Lane, not_before: Option<Timestamp>) -> ChangeRequest {
@@ -55,8 +57,16 @@ async fn the_lane_is_empty_at_the_end_and_the_other_is_left_alone() {
     let sim = Sim::start(Config::generated(Generate::new(30, 3))).unwrap();
     let server = NatsServer::start().await;
     let bus = server.bus().await;
+    // One of them is known by its id; others among the numbers are issues.
+    let known = sim.truth("octo-org", "octo-repo").swap_remove(0);
+    let (known, id) = (
+        known["number"].as_u64().unwrap(),
+        known["id"].as_str().unwrap(),
+    );
     for number in 1..=30 {
-        send(&bus, &request(number, Lane::Bulk, None)).await;
+        let mut request = request(number, Lane::Bulk, None);
+        request.id = (number == known).then(|| id.to_owned());
+        send(&bus, &request).await;
     }
     send(&bus, &request(1, Lane::Realtime, None)).await;
     let data = tempfile::tempdir().unwrap();
@@ -67,7 +77,14 @@ async fn the_lane_is_empty_at_the_end_and_the_other_is_left_alone() {
         .unwrap();
     assert!(shutdown.is_cancelled());
     running.stop().await.unwrap();
-    assert_eq!(stored(&bus, STREAM_FETCHED).await.len(), 30);
+    let fetched = stored(&bus, STREAM_FETCHED).await;
+    assert_eq!(fetched.len(), 30);
+    // An answer says by which id it was asked for.
+    let asked = fetched.iter().filter_map(|message| {
+        let fetched: Fetched = message.decode();
+        fetched.id.map(|id| (fetched.number, id))
+    });
+    assert_eq!(asked.collect::<Vec<_>>(), [(known, id.to_owned())]);
     let left = stored(&bus, STREAM_CHANGES).await;
     assert_eq!(left.len(), 1);
     assert!(left[0].subject.starts_with("pr.changes.realtime."));

@@ -10,7 +10,7 @@ use prmirror_proto::succession::CODE_SUCCESSION;
 
 pub use doubts::doubts;
 pub(crate) use doubts::{COMMITS_LISTED, FILES_LISTED};
-pub use refuse::check;
+pub use refuse::{check, other_node};
 pub use tidy::tidy;
 
 /// What an answer can break.
@@ -123,7 +123,7 @@ impl Rule {
         use Severity::{Critical, Info, Warning};
         let (code, severity, follows, concerns) = match self {
             Self::Shape =>       ("validate-shape",        Critical, Refuse,  "every field"),
-            Self::Identity =>    ("validate-identity",     Critical, Refuse,  "number, url"),
+            Self::Identity =>    ("validate-identity",     Critical, Refuse,  "number, url, id"),
             Self::Required =>    ("validate-required",     Critical, Refuse,  "id, repository, headRefOid, state, url"),
             Self::State =>       ("validate-state",        Critical, Refuse,  "state, closedAt, mergedAt"),
             Self::Times =>       ("validate-times",        Critical, Refuse,  "createdAt, updatedAt"),

@@ -14,6 +14,13 @@ pub fn check(pr: &PullRequest, number: u64) -> Option<(Rule, String)> {
         .or_else(|| times(pr).map(|reason| (Rule::Times, reason)))
 }
 
+/// Why this is not the node that was asked for, when one was.
+#[must_use]
+pub fn other_node(pr: &PullRequest, asked: Option<&str>) -> Option<String> {
+    let asked = asked.filter(|asked| *asked != pr.id)?;
+    Some(format!("asked for {asked}, got {}", pr.id))
+}
+
 fn identity(pr: &PullRequest, number: u64) -> Option<String> {
     if pr.number != number {
         return Some(format!("asked for #{number}, got #{}", pr.number));

@@ -60,6 +60,7 @@ impl Answers {
             Fetched {
                 repository: repository.clone(),
                 number: wanted.number,
+                id: wanted.id.clone(),
                 observed_at: answer.observed_at,
                 received_at: answer.received_at,
                 provenance: Provenance {

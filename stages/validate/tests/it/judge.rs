@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::common::{
-    CAUSE, DELAY, UPDATED, accepted, answer, answered, fetched_for, judged, judged_with,
+    CAUSE, DELAY, UPDATED, accepted, answer, answered, fetched, fetched_for, judged, judged_with,
     pull_request, raw, refused, whole, with,
 };
 use jiff::Timestamp;
@@ -386,6 +386,37 @@ fn gone_is_not_believed_of_a_look_at_something_else() {
     let second = fetched_for(&request, not_found());
     let (valid, _) = accepted(judge(second, CAUSE, DELAY));
     assert_eq!(valid.observation, Observation::Gone);
+}
+
+/// What was asked for by its node id and is answered as another node does not land: its number is asked for,
+/// and what GitHub then says is believed.
+#[test]
+fn another_node_does_not_land_before_its_number_says_the_same() {
+    let asked_for = |id: Option<&str>, source| {
+        let mut fetched = fetched(answered(&answer()), source);
+        fetched.id = id.map(str::to_owned);
+        judge(fetched, CAUSE, DELAY)
+    };
+    for source in [Source::Poll, Source::Backfill, Source::Recheck] {
+        for same in [Some("PR_7"), None] {
+            let (valid, recheck) = accepted(asked_for(same, source));
+            assert_eq!((valid.notes.len(), recheck), (0, None), "{same:?}");
+        }
+        // The id of the one that had the number before, or as GitHub wrote ids before.
+        for other in ["PR_8", "MDExOlB1bGxSZXF1ZXN0Nw=="] {
+            let request = rechecked(asked_for(Some(other), source));
+            assert_recheck(&request);
+            let reason = format!("validate-identity: asked for {other}, got PR_7");
+            assert_eq!(request.reason, reason);
+            let again = fetched_for(&request, answered(&answer()));
+            let (valid, recheck) = accepted(judge(again, CAUSE, DELAY));
+            assert_eq!((pull_request(&valid).id.as_str(), recheck), ("PR_7", None));
+        }
+    }
+    // Another number is refused, whatever the id.
+    let mut eighth = fetched(answered(&with(&[("/number", json!(8))])), Source::Poll);
+    eighth.id = Some("PR_8".to_owned());
+    assert_eq!(refused(judge(eighth, CAUSE, DELAY)).0, Rule::Identity);
 }
 
 #[test]

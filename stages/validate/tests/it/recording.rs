@@ -1,12 +1,16 @@
-//! Four weeks of a real repository: which rules its answers break. None of them is refused, and how many break
-//! each rule is in `golden/recording.txt`, which `PRMIRROR_BLESS=1` writes anew.
+//! Four weeks of a real repository: which rules its answers break, each alone and after the one before. None of
+//! them is refused, and how many break each rule is in `golden/recording.txt`, which `PRMIRROR_BLESS=1` writes
+//! anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::common::{CAUSE, DELAY, fetched};
-use prmirror_proto::{FetchOutcome, RepositoryName, Source};
+use crate::common::{CAUSE, DELAY, fetched, pull_request, with};
+use github_sim::Answer;
+use prmirror_proto::succession::cannot_follow;
+use prmirror_proto::{FetchOutcome, PullRequest, RepositoryName, Source};
+use serde_json::json;
 use serde_json::value::RawValue;
 use validate::{Judgement, Rule, judge};
 
@@ -17,6 +21,12 @@ const NAMED: [Rule; 3] = [Rule::Torn, Rule::Labels, Rule::Timeline];
 struct Tally {
     answers: u64,
     rechecks: u64,
+    /// The state of the pull request of the last answer, as answers before left it.
+    known: Option<PullRequest>,
+    /// Answers that follow upon a known state.
+    pairs: u64,
+    /// Those of which the known state could not have followed upon the answer.
+    one_way: u64,
     /// Answers that break a rule, by its code.
     broken: BTreeMap<&'static str, u64>,
     /// `#number at time`, by code.
@@ -24,7 +34,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, answer: &github_sim::Answer) {
+    fn count(&mut self, answer: &Answer) {
         self.answers += 1;
         let outcome = FetchOutcome::Answered {
             pull_request: RawValue::from_string(answer.pull_request.to_string()).unwrap(),
@@ -42,6 +52,7 @@ impl Tally {
             }
         };
         self.rechecks += u64::from(recheck.is_some());
+        self.follow(pull_request(&valid));
         for rule in Rule::ALL {
             let code = rule.code();
             let breaks = |note: &String| note.split(':').next() == Some(code);
@@ -55,10 +66,28 @@ impl Tally {
         }
     }
 
+    /// The rule about two answers, as the stage applies it that knows the state: what cannot follow leaves
+    /// the state as it was.
+    fn follow(&mut self, new: &PullRequest) {
+        let known = self.known.take();
+        let Some(known) = known.filter(|known| known.number == new.number) else {
+            self.known = Some(new.clone());
+            return;
+        };
+        self.pairs += 1;
+        self.one_way += u64::from(cannot_follow(new, &known).is_some());
+        let breaks = cannot_follow(&known, new).is_some();
+        if breaks {
+            *self.broken.entry(Rule::Succession.code()).or_default() += 1;
+        }
+        self.known = Some(if breaks { known } else { new.clone() });
+    }
+
     fn table(&self) -> String {
         let mut text = format!(
-            "{} answers, none refused, {} asked for again\n\n",
-            self.answers, self.rechecks
+            "{} answers, none refused, {} asked for again\n{} follow upon another, {} of which could not in the \
+             other order\n\n",
+            self.answers, self.rechecks, self.pairs, self.one_way
         );
         for rule in Rule::ALL {
             let entry = rule.entry();
@@ -78,6 +107,34 @@ impl Tally {
         }
         text
     }
+}
+
+/// Answers about one pull request, with these `updatedAt`s; how many cannot follow.
+fn going_back(times: &[&str]) -> u64 {
+    let mut tally = Tally::default();
+    for updated_at in times {
+        tally.count(&Answer {
+            repository: "octo-org/octo-repo".to_owned(),
+            number: 7,
+            observed_at: "2024-10-15T19:00:05Z".parse().unwrap(),
+            pull_request: with(&[("/updatedAt", json!(updated_at))]),
+        });
+    }
+    tally
+        .broken
+        .get(Rule::Succession.code())
+        .copied()
+        .unwrap_or(0)
+}
+
+/// What the count of the recording is worth: it counts each that goes back behind what was accepted.
+#[test]
+fn what_cannot_follow_is_counted() {
+    let [first, second, third] =
+        ["19:00:01", "19:00:02", "19:00:03"].map(|time| format!("2024-10-15T{time}Z"));
+    assert_eq!(going_back(&[&first, &second, &second, &third]), 0);
+    assert_eq!(going_back(&[&first, &third, &second, &third]), 1);
+    assert_eq!(going_back(&[&third, &second, &first]), 2);
 }
 
 #[test]
@@ -102,6 +159,8 @@ fn no_recorded_answer_is_refused_and_few_break_a_rule() {
         (tally.answers - labels.unwrap_or(0), tally.answers),
         (10_386, 10_430)
     );
+    // Nearly every answer is news: the other way round, the rule would have spoken.
+    assert!(tally.one_way * 2 > tally.pairs, "{}", tally.one_way);
     // A second look at every hundredth answer is what it may cost.
     assert!(tally.rechecks * 100 <= tally.answers, "{}", tally.rechecks);
 }

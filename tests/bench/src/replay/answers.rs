@@ -83,6 +83,7 @@ pub(crate) async fn make(recording: &Path, into: &Path, most: Option<usize>) -> 
                 let fetched = Fetched {
                     repository: repository.clone(),
                     number: record.number,
+                    id: None,
                     observed_at: record.observed_at,
                     received_at: record.observed_at,
                     provenance: Provenance {

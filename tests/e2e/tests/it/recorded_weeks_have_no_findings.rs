@@ -21,6 +21,7 @@ fn judged(answer: &github_sim::Answer) -> Valid {
     let fetched = Fetched {
         repository: answer.repository.parse().unwrap(),
         number: answer.number,
+        id: None,
         observed_at: answer.observed_at,
         received_at: answer.observed_at,
         provenance: Provenance {

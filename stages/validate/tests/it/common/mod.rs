@@ -93,6 +93,7 @@ pub(crate) fn fetched(outcome: FetchOutcome, source: Source) -> Fetched {
     Fetched {
         repository: RepositoryName::new("octo-org", "octo-repo").unwrap(),
         number: 7,
+        id: None,
         observed_at: time,
         received_at: time,
         provenance: Provenance {
@@ -110,6 +111,7 @@ pub(crate) fn fetched(outcome: FetchOutcome, source: Source) -> Fetched {
 /// The answer that a request led to.
 pub(crate) fn fetched_for(request: &ChangeRequest, outcome: FetchOutcome) -> Fetched {
     let mut fetched = fetched(outcome, request.source);
+    fetched.id.clone_from(&request.id);
     fetched.provenance.request = request.message_id();
     fetched
 }
