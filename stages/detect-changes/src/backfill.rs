@@ -216,7 +216,7 @@ impl Detector {
             // is then seen by one of them.
             self.poll().await?;
         }
-        let points_left = mirror::measured(&self.bus).await.points_left;
+        let points_left = mirror::measured(&self.bus).await.points_left();
         let pace = mirror::pace(&self.bus, &self.repository).await;
         let known = Basis::of(state, &pace, points_left);
         let page = self
@@ -276,7 +276,7 @@ impl Detector {
     /// How long until the next run, if there is to be one.
     async fn run_interval(&self, state: &BackfillState) -> Duration {
         let points_left = match state.max_chunks {
-            Some(_) => mirror::measured(&self.bus).await.points_left,
+            Some(_) => mirror::measured(&self.bus).await.points_left(),
             None => None,
         };
         chunks::interval(self.config.backfill_every, self.priority, points_left)
@@ -530,7 +530,7 @@ impl Detector {
         else {
             return Ok(());
         };
-        let points_left = mirror::measured(&self.bus).await.points_left;
+        let points_left = mirror::measured(&self.bus).await.points_left();
         let every = chunks::interval(self.config.backfill_every, self.priority, points_left);
         let seldom = Backoff::new(every, SELDOM.max(every));
         let rest = seldom.nominal(state.selections.saturating_add(1));

@@ -34,7 +34,7 @@ impl Detector {
     pub(crate) async fn look(&self) -> Result<(), WalkError> {
         if self.looks.asks(self.config.sweep_open, Instant::now()) {
             self.looks
-                .left(mirror::measured(&self.bus).await.points_left);
+                .left(mirror::measured(&self.bus).await.points_left());
         }
         // Half an interval early: what is due together is looked at together.
         let due = self.open.due(Instant::now() + self.looks_every() / 2);

@@ -32,15 +32,30 @@ struct Table {
     rows: Vec<Vec<Value>>,
 }
 
+/// The present hour of one token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hour {
+    /// Points that are left of it.
+    pub(crate) left: u64,
+    /// Points that it has, if GitHub said so.
+    pub(crate) limit: Option<u64>,
+}
+
 /// What this mirror measured of its requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Measured {
-    /// Points that are left of the hour.
-    pub(crate) points_left: Option<u64>,
-    /// Points that the hour has.
-    pub(crate) points_limit: Option<u64>,
+    /// The hour of each token that was used in it.
+    pub(crate) hours: Vec<Hour>,
     /// Points and seconds for each pull request that was fetched.
     pub(crate) per_pull_request: Option<(f64, f64)>,
+}
+
+impl Measured {
+    /// Points that all tokens together have left; none when nothing is known.
+    pub(crate) fn points_left(&self) -> Option<u64> {
+        let left = self.hours.iter().map(|hour| hour.left).sum();
+        (!self.hours.is_empty()).then_some(left)
+    }
 }
 
 /// The rows of a query; none when nobody answers.
@@ -271,7 +286,8 @@ pub(crate) async fn needs_backfill(bus: &Bus, repository: &RepositoryName) -> bo
 /// What requests cost of late.
 pub(crate) async fn measured(bus: &Bus) -> Measured {
     let sql = "WITH hour AS (
-             SELECT arg_max(remaining, sent_at) AS points_left, arg_max(points_limit, sent_at) AS points_limit
+             SELECT token, arg_max(remaining, sent_at) AS points_left,
+                 arg_max(points_limit, sent_at) AS points_limit
              FROM api_cost
              WHERE remaining IS NOT NULL AND reset_at > now()
              GROUP BY token
@@ -282,8 +298,8 @@ pub(crate) async fn measured(bus: &Bus) -> Measured {
              WHERE stage = 'fetch-pr' AND outcome = 'ok' AND sent_at > now() - INTERVAL 1 DAY
          )
          SELECT
-             (SELECT sum(points_left)::BIGINT FROM hour),
-             (SELECT sum(points_limit)::BIGINT FROM hour),
+             (SELECT list(points_left ORDER BY token) FROM hour),
+             (SELECT list(points_limit ORDER BY token) FROM hour),
              CASE WHEN pull_requests >= 100 THEN (points / pull_requests)::DOUBLE END,
              CASE WHEN pull_requests >= 100 THEN (seconds / pull_requests)::DOUBLE END
          FROM fetched";
@@ -291,9 +307,15 @@ pub(crate) async fn measured(bus: &Bus) -> Measured {
         return Measured::default();
     };
     let value = |at: usize| rows.first().and_then(|row| row.get(at));
+    let list = |at: usize| value(at).and_then(Value::as_array).into_iter().flatten();
+    let hours = list(0).zip(list(1)).filter_map(|(left, limit)| {
+        Some(Hour {
+            left: left.as_u64()?,
+            limit: limit.as_u64(),
+        })
+    });
     Measured {
-        points_left: value(0).and_then(Value::as_u64),
-        points_limit: value(1).and_then(Value::as_u64),
+        hours: hours.collect(),
         per_pull_request: value(2)
             .and_then(Value::as_f64)
             .zip(value(3).and_then(Value::as_f64)),

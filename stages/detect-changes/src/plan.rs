@@ -3,7 +3,7 @@
 use prmirror_proto::RepositoryName;
 use prmirror_proto::requests::{BackfillOptions, BackfillPlan};
 
-use crate::mirror::Measured;
+use crate::mirror::{Hour, Measured};
 use crate::sizes::Basis;
 
 /// Points for a pull request, when nothing was measured yet.
@@ -22,7 +22,7 @@ fn points_a_page(page: u64) -> u64 {
 const POINTS_AN_HOUR: u64 = 5_000;
 
 /// The plan for a repository with so many pull requests, of which this is known besides. `floor` points of
-/// each hour are left alone.
+/// each token's hour are left alone.
 pub(crate) fn plan(
     repository: &RepositoryName,
     total: u64,
@@ -49,11 +49,7 @@ pub(crate) fn plan(
         .per_pull_request
         .unwrap_or((POINTS_A_PULL_REQUEST, SECONDS_A_PULL_REQUEST));
     let points = (pull_requests as f64 * points_each).ceil() as u64 + pages * points_a_page(page);
-    let an_hour = measured.points_limit.unwrap_or(POINTS_AN_HOUR);
-    let an_hour = an_hour.saturating_sub(floor).max(1);
-    let left = measured
-        .points_left
-        .map_or(an_hour, |left| left.saturating_sub(floor));
+    let (left, an_hour) = spendable(&measured.hours, floor);
     // Each hour that has to be waited for.
     let waits = points.saturating_sub(left).div_ceil(an_hour) * 3_600;
     let work = (pull_requests as f64 * seconds_each).ceil() as u64 + pages;
@@ -70,15 +66,42 @@ pub(crate) fn plan(
     }
 }
 
+/// Points that bulk work may still spend in this hour, and in each of those that follow. What one token has
+/// above its floor makes up for nothing that another has below.
+fn spendable(hours: &[Hour], floor: u64) -> (u64, u64) {
+    let unknown = Hour {
+        left: POINTS_AN_HOUR,
+        limit: None,
+    };
+    let hours = match hours {
+        [] => std::slice::from_ref(&unknown),
+        known => known,
+    };
+    let above = |points: u64| points.saturating_sub(floor);
+    let left = hours.iter().map(|hour| above(hour.left)).sum();
+    let limits = hours.iter().map(|hour| hour.limit);
+    let an_hour: u64 = limits
+        .map(|limit| above(limit.unwrap_or(POINTS_AN_HOUR)))
+        .sum();
+    (left, an_hour.max(1))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
+    fn hour(left: u64) -> Hour {
+        Hour {
+            left,
+            limit: Some(5_000),
+        }
+    }
+
     fn planned(total: u64, options: &BackfillOptions, measured: &Measured) -> BackfillPlan {
         let repository = RepositoryName::new("o", "r").unwrap();
         let basis = Basis {
-            points_left: measured.points_left,
+            points_left: measured.points_left(),
             ..Basis::default()
         };
         plan(&repository, total, basis, options, measured, 100, 200)
@@ -123,8 +146,7 @@ mod tests {
     #[test]
     fn hours_that_must_be_waited_for_count() {
         let measured = Measured {
-            points_left: Some(1_200),
-            points_limit: Some(5_000),
+            hours: vec![hour(1_200)],
             per_pull_request: Some((1.0, 0.01)),
         };
         let plan = planned(10_000, &BackfillOptions::default(), &measured);
@@ -133,5 +155,30 @@ mod tests {
             (plan.points, plan.seconds, plan.measured),
             (10_200, 7_200, true)
         );
+    }
+
+    #[test]
+    fn each_token_keeps_its_own_floor() {
+        assert_eq!(spendable(&[], 200), (4_800, 4_800));
+        assert_eq!(spendable(&[hour(1_200), hour(5_000)], 200), (5_800, 9_600));
+        // The second has nothing to spare, and takes nothing from the first.
+        assert_eq!(spendable(&[hour(1_200), hour(150)], 200), (1_000, 9_600));
+        let untold = Hour {
+            left: 700,
+            limit: None,
+        };
+        assert_eq!(spendable(&[untold], 200), (500, 4_800));
+        assert_eq!(spendable(&[hour(10)], 9_000), (0, 1));
+    }
+
+    #[test]
+    fn hours_of_several_tokens_are_waited_for_by_what_each_may_spend() {
+        let measured = Measured {
+            hours: vec![hour(400), hour(400), hour(400)],
+            per_pull_request: Some((1.0, 0.01)),
+        };
+        let plan = planned(14_800, &BackfillOptions::default(), &measured);
+        // 15,096 points: 600 now and 14,400 an hour after. With one floor for all three one hour would do.
+        assert_eq!((plan.points, plan.seconds), (15_096, 7_200));
     }
 }

@@ -131,7 +131,7 @@ async fn planned(
     let pace = mirror::pace(bus, &detector.repository).await;
     let known = detector.backfill_state().await?;
     let known = known.unwrap_or_else(|| BackfillState::new(String::new(), Timestamp::now()));
-    let basis = Basis::of(&known, &pace, measured.points_left);
+    let basis = Basis::of(&known, &pace, measured.points_left());
     Ok(plan::plan(
         &detector.repository,
         page.total_count,
