@@ -45,6 +45,8 @@ pub struct Changed {
     pub at: Timestamp,
     /// Whether `updatedAt` moved.
     pub moved: bool,
+    /// Whether nothing changed but what CI says of the head: check runs and status contexts.
+    pub ci_only: bool,
     /// How many events GitHub tells of it.
     pub events: usize,
 }
@@ -92,6 +94,7 @@ impl Notes {
                 number: change.number,
                 at: change.at,
                 moved: before.is_none_or(|before| before["updatedAt"] != after["updatedAt"]),
+                ci_only: before.is_some_and(|before| is_same_but(before, after, &CI)),
                 events: events::events(key, false, change).len(),
             });
         });
@@ -133,15 +136,25 @@ impl Notes {
     }
 }
 
+/// What GitHub computes lazily.
+const LAZY: [&str; 3] = ["mergeable", "mergeStateStatus", "potentialMergeCommit"];
+
+/// What CI says, and what GitHub computes lazily.
+const CI: [&str; 4] = [LAZY[0], LAZY[1], LAZY[2], "statusCheckRollup"];
+
 /// Whether two states differ in nothing but what GitHub computes lazily.
 fn is_same(before: &Value, after: &Value) -> bool {
-    const LAZY: [&str; 3] = ["mergeable", "mergeStateStatus", "potentialMergeCommit"];
+    is_same_but(before, after, &LAZY)
+}
+
+/// Whether two states differ in nothing but these fields.
+fn is_same_but(before: &Value, after: &Value, fields: &[&str]) -> bool {
     let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
         return before == after;
     };
     before.len() == after.len()
         && before
             .iter()
-            .filter(|(field, _)| !LAZY.contains(&field.as_str()))
+            .filter(|(field, _)| !fields.contains(&field.as_str()))
             .all(|(field, value)| after.get(field) == Some(value))
 }

@@ -45,7 +45,7 @@ pub use journal::{Answered, Changed, Journal, Requested};
 pub use limits::SecondaryLimits;
 pub use material::material;
 pub use recorded::{Answer, Reason, Recording, RecordingError, Shown, answers};
-pub use server::{App, Tokens};
+pub use server::{App, Sent, Tokens};
 pub use sim::Sim;
 pub use stats::{OperationStats, Stats};
 pub use webhooks::{Delivery, DeliveryFaults, Webhook, WebhookError};

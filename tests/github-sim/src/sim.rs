@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::{ChangeError, Config, StartError, Time, WorldConfig};
@@ -16,7 +17,7 @@ use crate::graphql::Engine;
 use crate::journal::{Journal, Notes};
 use crate::limits::Limits;
 use crate::recorded;
-use crate::server::{self, Apps, Shared, Tokens};
+use crate::server::{self, Apps, Outgoing, Sent, Shared, Tokens};
 use crate::stats::{Collector, Stats};
 use crate::webhooks::{Delivery, Webhook, WebhookError, Webhooks, payload};
 use crate::world::pull_request::complete;
@@ -116,6 +117,7 @@ impl Sim {
             apps: Apps::new(config.apps.clone()),
             visible: RwLock::new(config.visible.clone()),
             stats: Collector::default(),
+            outgoing: Arc::<Outgoing>::default(),
             tokens: config.tokens.clone(),
             notes: Notes::new(config.journal),
             webhooks: Arc::clone(&webhooks),
@@ -202,6 +204,11 @@ impl Sim {
     /// What was asked so far.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// Which answers have gone out, as they go.
+    pub fn sent(&self) -> watch::Receiver<Sent> {
+        self.shared.outgoing.subscribe()
     }
 
     /// What changed when, and who was told of it when; empty without [`Config::journal`].
@@ -347,31 +354,57 @@ impl Sim {
     /// When there is no such repository.
     pub fn rename_label(
         &self,
-        (owner, name): (&str, &str),
+        repository: (&str, &str),
         label: &str,
         new: &str,
+    ) -> Result<(), ChangeError> {
+        self.change_everywhere(repository, "labels", |pr| {
+            let mut labels = pr.pointer("/labels/nodes")?.as_array()?.clone();
+            let mut carried = labels
+                .iter_mut()
+                .filter(|carried| carried["name"] == label)
+                .peekable();
+            carried.peek()?;
+            carried.for_each(|carried| carried["name"] = Value::from(new));
+            Some(Value::from(labels))
+        })
+    }
+
+    /// Gives the milestone of a number another title, wherever it is. Moves no `updatedAt`, as on GitHub.
+    ///
+    /// # Errors
+    /// When there is no such repository.
+    pub fn rename_milestone(
+        &self,
+        repository: (&str, &str),
+        number: u64,
+        title: &str,
+    ) -> Result<(), ChangeError> {
+        self.change_everywhere(repository, "milestone", |pr| {
+            let mut milestone = pr.get("milestone")?.clone();
+            (milestone["number"] == number).then(|| {
+                milestone["title"] = Value::from(title);
+                milestone
+            })
+        })
+    }
+
+    /// Changes a field of every pull request that gets a new value for it, all at one moment.
+    fn change_everywhere(
+        &self,
+        (owner, name): (&str, &str),
+        field: &str,
+        new: impl Fn(&Value) -> Option<Value>,
     ) -> Result<(), ChangeError> {
         let mut world = self.shared.world_mut();
         let (shapes, now) = (Arc::clone(&world.shapes), world.now());
         let repository = repository_mut(&mut world, owner, name)?;
         for number in repository.numbers() {
-            let labels = |pr: &Value| {
-                pr.pointer("/labels/nodes")
-                    .and_then(Value::as_array)
-                    .cloned()
-            };
-            let found = repository.pull_request(number).and_then(|pr| labels(&pr));
-            let mut labels = found.unwrap_or_default();
-            let mut carried = labels
-                .iter_mut()
-                .filter(|carried| carried["name"] == label)
-                .peekable();
-            if carried.peek().is_none() {
+            let Some(value) = repository.pull_request(number).and_then(|pr| new(&pr)) else {
                 continue;
-            }
-            carried.for_each(|carried| carried["name"] = Value::from(new));
-            let rename = |pr: &mut Value| pr["labels"] = Value::from(labels);
-            if let Some(done) = repository.update(&shapes, number, now, rename) {
+            };
+            let change = |pr: &mut Value| pr[field] = value;
+            if let Some(done) = repository.update(&shapes, number, now, change) {
                 done?;
             }
         }

@@ -14,6 +14,9 @@ pub struct Stats {
     pub points: u64,
     /// By operation name; `anonymous` without one.
     pub operations: BTreeMap<String, OperationStats>,
+    /// The same by account: a token, or `installation-ID`.
+    #[serde(default)]
+    pub accounts: BTreeMap<String, OperationStats>,
     /// By kind of answer: `data`, `data_with_errors`, `refused`, `rate_limited`, `unauthorized`,
     /// `bad_request`, `secondary_limit`, `banned`, `timed_out` where GitHub would have worked for too long
     /// ([`crate::Work`]), and `fault` where a fault made the answer.
@@ -54,10 +57,10 @@ pub struct Stats {
     pub not_modified: u64,
 }
 
-/// Counts of one operation.
+/// Counts of one operation, or of one account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationStats {
-    /// Requests that named it and were valid.
+    /// Requests that named it, or came from it, and were valid.
     pub requests: u64,
     /// Points charged for them.
     pub points: u64,

@@ -201,7 +201,9 @@ async fn a_limit_makes_everything_wait_and_is_nobodys_fault() {
         retry_after,
     };
     for (effect, seconds) in [
-        (Effect::RateLimited, 3600),
+        (Effect::RateLimited { status: 200 }, 3600),
+        (Effect::RateLimited { status: 403 }, 3600),
+        (Effect::RateLimited { status: 429 }, 3600),
         (secondary(403, Some(7)), 7),
         (secondary(429, Some(90)), 90),
         (secondary(403, None), 60),
@@ -218,7 +220,7 @@ async fn a_limit_makes_everything_wait_and_is_nobodys_fault() {
         for attempt in 1..=2 {
             for told in world.fetch(&[1, 2, 3]).await {
                 let wait = pause(&told);
-                let exact = attempt == 1 && effect != Effect::RateLimited;
+                let exact = attempt == 1 && !matches!(effect, Effect::RateLimited { .. });
                 let least = if exact { asked_for } else { asked_for - slack };
                 assert!(
                     wait > least && wait < asked_for + slack,
@@ -263,7 +265,7 @@ async fn what_came_before_a_limit_stays() {
     world.sim.add_pr(OWNER, NAME, long).unwrap();
     world.sim.faults().add(Fault {
         every: Some(2),
-        ..Fault::new(Effect::RateLimited).times(1)
+        ..Fault::new(Effect::RateLimited { status: 200 }).times(1)
     });
     let outcomes = world.fetch(&[1, 2, 3]).await;
     assert_eq!([&outcomes[0], &outcomes[2]], [&fetched(1), &fetched(3)]);

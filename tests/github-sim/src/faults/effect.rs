@@ -18,6 +18,10 @@ const HTML: &str = "<html>\r\n<head><title>STATUS</title></head>\r\n<body>\r\n<c
 
 const TIME_OUT: &str = "{\n  \"message\": \"We couldn't respond to your request in time. Sorry about that. Please try resubmitting your request and contact us if the problem persists.\"\n}\n";
 
+/// GitHub's words about what an organization shows to authorized tokens only.
+const SAML: &str = "Resource protected by organization SAML enforcement. You must grant your Personal Access \
+                    token access to this organization.";
+
 /// GitHub's answer to a request that took over ten seconds.
 pub(crate) fn time_out() -> Whole {
     Whole {
@@ -63,13 +67,18 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         }
         Effect::TimeOut => Some(time_out()),
         Effect::Empty { status } => answer(*status, &[json], String::new()),
-        Effect::RateLimited => {
-            let body = json!({ "errors": [{
-                "type": "RATE_LIMITED",
-                "message": "API rate limit exceeded for user ID 1.",
-            }] });
+        Effect::RateLimited { status } => {
+            let message = "API rate limit exceeded for user ID 1.";
+            let body = match status {
+                200 => json!({ "errors": [{ "type": "RATE_LIMITED", "message": message }] }),
+                _ => json!({
+                    "documentation_url":
+                        "https://docs.github.com/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api",
+                    "message": message,
+                }),
+            };
             answer(
-                200,
+                *status,
                 &[json, ("x-ratelimit-remaining", "0")],
                 body.to_string(),
             )
@@ -105,6 +114,7 @@ pub(crate) fn whole(effect: &Effect) -> Option<Whole> {
         | Effect::ResourceLimits
         | Effect::PullRequestFailed
         | Effect::PullRequestNotFound
+        | Effect::Forbidden { .. }
         | Effect::WrongType { .. }
         | Effect::LoneSurrogates
         | Effect::Shows { .. }
@@ -147,6 +157,16 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
                 erase(data, &path, error, &mut answer.errors);
             }
         }
+        Effect::Forbidden { field } => {
+            let path = match field {
+                Some(field) => path_to(data, target, field),
+                None => place_of(data, target),
+            };
+            if let Some(path) = path {
+                let error = Error::typed("FORBIDDEN", SAML);
+                erase(data, &path, error, &mut answer.errors);
+            }
+        }
         Effect::WrongType { field } => {
             if let Some(value) = field_of(data, target, field) {
                 *value = match value {
@@ -172,7 +192,7 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::Truncate
         | Effect::Delay { .. }
         | Effect::Hold
-        | Effect::RateLimited
+        | Effect::RateLimited { .. }
         | Effect::SecondaryLimit { .. }
         | Effect::LoneSurrogates
         | Effect::Shows { .. }
@@ -250,12 +270,17 @@ fn field_of<'d>(
     target: Option<u64>,
     field: &str,
 ) -> Option<&'d mut JsonValue> {
+    let path = path_to(data, target, field)?;
+    at_mut(data, &path)
+}
+
+fn path_to(data: &JsonMap, target: Option<u64>, field: &str) -> Option<Vec<Value>> {
     let mut path = place_of(data, target)?;
     path.extend(field.split('/').map(|part| match part.parse::<usize>() {
         Ok(index) => json!(index),
         Err(_) => json!(part),
     }));
-    at_mut(data, &path)
+    Some(path)
 }
 
 fn at<'d>(data: &'d JsonMap, path: &[Value]) -> Option<&'d JsonValue> {

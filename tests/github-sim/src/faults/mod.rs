@@ -105,8 +105,12 @@ pub enum Effect {
     },
     /// The answer does not come before all faults are removed. Goes together with other effects.
     Hold,
-    /// The primary rate limit, whatever is left.
-    RateLimited,
+    /// The primary rate limit, whatever is left: nothing remains, the headers say, until the window ends.
+    RateLimited {
+        /// The HTTP status: 200 with an error of GraphQL, or 403 or 429 with a message.
+        #[serde(default = "ok")]
+        status: u16,
+    },
     /// A secondary rate limit.
     SecondaryLimit {
         /// The HTTP status: 403, 429 or 200.
@@ -124,6 +128,12 @@ pub enum Effect {
     PullRequestFailed,
     /// One pull request is null, with NOT_FOUND at its place.
     PullRequestNotFound,
+    /// One pull request, or a field of it, is null, with FORBIDDEN at its place: SAML enforcement.
+    Forbidden {
+        /// The way to the field through response keys; the whole pull request without it.
+        #[serde(default)]
+        field: Option<String>,
+    },
     /// A value of the wrong type in a field of one pull request.
     WrongType {
         /// The way to it through response keys: `title`, `labels/totalCount`.
@@ -167,12 +177,13 @@ impl Effect {
             Self::Truncate => "truncate",
             Self::Delay { .. } => "delay",
             Self::Hold => "hold",
-            Self::RateLimited => "rate_limited",
+            Self::RateLimited { .. } => "rate_limited",
             Self::SecondaryLimit { .. } => "secondary_limit",
             Self::ResourceLimits => "resource_limits",
             Self::SomethingWentWrong => "something_went_wrong",
             Self::PullRequestFailed => "pull_request_failed",
             Self::PullRequestNotFound => "pull_request_not_found",
+            Self::Forbidden { .. } => "forbidden",
             Self::WrongType { .. } => "wrong_type",
             Self::LoneSurrogates => "lone_surrogates",
             Self::Shows { .. } => "shows",
@@ -187,6 +198,7 @@ impl Effect {
         match self {
             Self::PullRequestFailed
             | Self::PullRequestNotFound
+            | Self::Forbidden { .. }
             | Self::WrongType { .. }
             | Self::Shows { .. }
             | Self::Null { .. } => true,
@@ -198,7 +210,7 @@ impl Effect {
             | Self::Truncate
             | Self::Delay { .. }
             | Self::Hold
-            | Self::RateLimited
+            | Self::RateLimited { .. }
             | Self::SecondaryLimit { .. }
             | Self::ResourceLimits
             | Self::SomethingWentWrong
@@ -525,7 +537,7 @@ mod tests {
         let faults = Faults::default();
         faults.add(Fault::new(Effect::TimeOut));
         faults.add(Fault::new(Effect::Delay { milliseconds: 5 }));
-        faults.add(Fault::new(Effect::RateLimited));
+        faults.add(Fault::new(Effect::RateLimited { status: 200 }));
         let verdict = faults.decide(&hit("A", &[7]));
         assert_eq!(verdict.delay, Duration::from_millis(5));
         assert_eq!(verdict.effect, Some((Effect::TimeOut, Some(7))));

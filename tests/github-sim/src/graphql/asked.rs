@@ -15,6 +15,8 @@ pub(crate) struct Asked {
     pub(crate) node: Vec<String>,
     /// `owner`, `name` and number of each `repository { pullRequest(number:) }`.
     pub(crate) pull_requests: Vec<(String, String, u64)>,
+    /// Whether what CI says is asked of commits as well, and not of pull requests alone.
+    pub(crate) ci_of_commits: bool,
 }
 
 /// What the root fields ask for, and whether it is a dry run.
@@ -27,7 +29,10 @@ pub(super) fn asked(
         let argument = field.specified_argument_by_name(name)?;
         plain(argument, variables)
     };
-    let mut asked = Asked::default();
+    let mut asked = Asked {
+        ci_of_commits: asks_ci_of_commits(document, &operation.selection_set),
+        ..Asked::default()
+    };
     let mut dry_run = false;
     for field in operation.root_fields(document) {
         let text = |name: &str| Some(value(field, name)?.as_str()?.to_owned());
@@ -78,6 +83,20 @@ fn selects(document: &ExecutableDocument, set: &SelectionSet, name: &str) -> boo
             .fragments
             .get(&spread.fragment_name)
             .is_some_and(|fragment| selects(document, &fragment.selection_set, name)),
+    })
+}
+
+fn asks_ci_of_commits(document: &ExecutableDocument, set: &SelectionSet) -> bool {
+    set.selections.iter().any(|selection| match selection {
+        Selection::Field(field) => {
+            (set.ty == "Commit" && field.name == "statusCheckRollup")
+                || asks_ci_of_commits(document, &field.selection_set)
+        }
+        Selection::InlineFragment(inline) => asks_ci_of_commits(document, &inline.selection_set),
+        Selection::FragmentSpread(spread) => document
+            .fragments
+            .get(&spread.fragment_name)
+            .is_some_and(|fragment| asks_ci_of_commits(document, &fragment.selection_set)),
     })
 }
 

@@ -36,8 +36,11 @@ use computing::Computing;
 use cost::Cost;
 use resolve::{Context, Query};
 
-/// The schema that is served.
+/// The schema that is served, as far as the product needs it.
 pub const SCHEMA: &str = include_str!("../../../../proto/github/schema.graphql");
+
+/// What is served beside it: what an earlier mirror asked of every commit, and did not get.
+const EARLIER: &str = "extend type Commit { statusCheckRollup: StatusCheckRollup }";
 
 /// A GraphQL request as it is posted.
 #[derive(Debug, Clone, Deserialize)]
@@ -82,7 +85,8 @@ pub(crate) struct Prepared {
 
 impl Engine {
     pub(crate) fn new(mergeability: Option<Duration>) -> Result<Self, SchemaError> {
-        let schema = Schema::parse_and_validate(SCHEMA, "schema.graphql")
+        let served = format!("{SCHEMA}\n{EARLIER}\n");
+        let schema = Schema::parse_and_validate(served, "schema.graphql")
             .map_err(|e| SchemaError(e.errors.to_string()))?;
         Ok(Self {
             implementers: schema.implementers_map(),
@@ -153,6 +157,7 @@ impl Engine {
             viewer,
             shown: shown.cloned().map(Arc::new),
             computing: &self.computing,
+            ci_of_commits: prepared.asked.ci_of_commits,
             visible,
             errors: RefCell::default(),
         });

@@ -27,6 +27,8 @@ pub(crate) struct Context<'w> {
     pub(crate) shown: Option<Arc<Value>>,
     /// What takes its time.
     pub(crate) computing: &'w Computing,
+    /// Whether what CI says is asked of commits.
+    pub(crate) ci_of_commits: bool,
     /// The repositories that are shown; all, when there is none.
     pub(crate) visible: Option<&'w [String]>,
     /// Errors of places that a resolver cannot fail at: the items of `nodes(ids:)`.
@@ -52,9 +54,14 @@ impl<'w> Context<'w> {
 
     /// A pull request as this answer shows it.
     fn as_shown(&self, value: Arc<Value>) -> Arc<Value> {
-        match &self.shown {
+        let shown = match &self.shown {
             Some(shown) if shown.get("id") == value.get("id") => Arc::clone(shown),
             Some(_) | None => value,
+        };
+        if self.ci_of_commits {
+            Arc::new(with_ci_of_commits(&shown))
+        } else {
+            shown
         }
     }
 
@@ -103,6 +110,19 @@ impl<'w> Context<'w> {
             repository,
         })
     }
+}
+
+/// A pull request with what CI says of each of its commits. Of all but the head that is not kept: each has what
+/// the head has.
+fn with_ci_of_commits(value: &Value) -> Value {
+    let mut value = value.clone();
+    let rollup = value["statusCheckRollup"].clone();
+    let commits = value.pointer_mut("/commits/nodes");
+    let commits = commits.and_then(Value::as_array_mut).into_iter().flatten();
+    for commit in commits.filter_map(|node| node.get_mut("commit")?.as_object_mut()) {
+        commit.insert("statusCheckRollup".to_owned(), rollup.clone());
+    }
+    value
 }
 
 /// Copies a scalar into an answer.
@@ -453,6 +473,12 @@ fn resolve_json<'a>(
     object: &'a Value,
     info: &'a ResolveInfo<'a>,
 ) -> Option<Result<ResolvedValue<'a>, FieldError>> {
+    if (ty, info.field_name()) == ("Commit", "statusCheckRollup") {
+        let rollup = object.get("statusCheckRollup");
+        return Some(Ok(rollup.map_or_else(ResolvedValue::null, |rollup| {
+            JsonObject::resolved(context, "StatusCheckRollup", rollup)
+        })));
+    }
     let shape = context.world.shapes.object(ty)?;
     let field: &FieldShape = shape.fields.get(info.field_name())?;
     let Some(value) = object.get(info.field_name()) else {

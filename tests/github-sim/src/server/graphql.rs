@@ -137,14 +137,17 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     };
     let charged = shared.limits.charge(token, points, now);
     shared.stats.with(|stats| {
-        let operation = stats
-            .operations
-            .entry(prepared.operation.clone())
-            .or_default();
-        operation.requests += 1;
-        if charged.is_ok() {
-            operation.points += points;
-            stats.points += points;
+        let charged = if charged.is_ok() { points } else { 0 };
+        stats.points += charged;
+        for counts in [
+            stats
+                .operations
+                .entry(prepared.operation.clone())
+                .or_default(),
+            stats.accounts.entry(token.to_owned()).or_default(),
+        ] {
+            counts.requests += 1;
+            counts.points += charged;
         }
         for number in &details {
             *stats.detail_requests.entry(*number).or_default() += 1;
@@ -211,6 +214,7 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
     // GitHub's work takes the place of the simulator's.
     reply.delay = verdict.delay + worked.saturating_sub(begun.elapsed());
     reply.hold = verdict.hold;
+    reply.on_its_way = Some(shared.outgoing.answer(&prepared.operation));
     reply.transport = match verdict.effect {
         Some((Effect::DropConnection, _)) => Transport::Broken,
         Some((Effect::Truncate, _)) => Transport::Half,
@@ -278,7 +282,7 @@ fn heed(shared: &Shared, token: &str, verdict: &Verdict, now: Timestamp) {
             shared.limits.told(token, pause, now);
         }
         // `RateLimited` says so "whatever is left": its `x-ratelimit-reset` is the window's.
-        Some((Effect::RateLimited, _)) => {
+        Some((Effect::RateLimited { .. }, _)) => {
             let until = shared.limits.standing(token, now).reset_at;
             let pause = until.duration_since(now).unsigned_abs();
             shared.limits.told(token, pause, now);

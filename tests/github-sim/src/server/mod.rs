@@ -5,6 +5,7 @@ mod control;
 mod graphql;
 mod reply;
 mod rest;
+mod sent;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -29,6 +30,8 @@ use crate::world::World;
 pub use apps::App;
 pub(crate) use apps::Apps;
 use reply::Reply;
+pub(crate) use sent::Outgoing;
+pub use sent::Sent;
 
 /// Everything that answering a request needs.
 pub(crate) struct Shared {
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     /// [`crate::Config::visible`].
     pub(crate) visible: RwLock<BTreeMap<String, Vec<String>>>,
     pub(crate) stats: Collector,
+    pub(crate) outgoing: Arc<Outgoing>,
     pub(crate) tokens: Tokens,
     pub(crate) notes: Notes,
     pub(crate) webhooks: Arc<Webhooks>,

@@ -1,5 +1,6 @@
 //! An HTTP answer before it is sent: compressed where accepted, or broken where a fault says so.
 
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures::StreamExt as _;
 use serde::Serialize;
 use serde_json::json;
 
+use super::sent::OnItsWay;
 use crate::faults::Hold;
 use crate::random::hash;
 
@@ -38,6 +40,8 @@ pub(super) struct Reply {
     pub(super) transport: Transport,
     pub(super) delay: Duration,
     pub(super) hold: Option<Hold>,
+    /// Whom its departure is told.
+    pub(super) on_its_way: Option<OnItsWay>,
 }
 
 impl Reply {
@@ -50,6 +54,7 @@ impl Reply {
             transport: Transport::Whole,
             delay: Duration::ZERO,
             hold: None,
+            on_its_way: None,
         }
     }
 
@@ -103,7 +108,13 @@ impl Reply {
         self.header("x-github-media-type", "github.v4; format=json");
         self.header("server", "github.com");
         let body = match self.transport {
-            Transport::Whole | Transport::Half => Body::from(self.body),
+            Transport::Whole | Transport::Half => match self.on_its_way.take() {
+                Some(on_its_way) if length > 0 => {
+                    self.header("content-length", &length.to_string());
+                    watched(self.body, on_its_way)
+                }
+                Some(_) | None => Body::from(self.body),
+            },
             Transport::Broken => {
                 self.header("content-length", &length.to_string());
                 let half = Bytes::from(self.body).slice(..length / 2);
@@ -134,4 +145,17 @@ impl Reply {
             self.header("content-encoding", "gzip");
         }
     }
+}
+
+/// A body whose departure is told.
+fn watched(body: Vec<u8>, on_its_way: OnItsWay) -> Body {
+    let whole = (Some(Bytes::from(body)), on_its_way);
+    Body::from_stream(futures::stream::unfold(
+        whole,
+        |(body, mut on_its_way)| async move {
+            let body = body?;
+            on_its_way.written();
+            Some((Ok::<_, Infallible>(body), (None, on_its_way)))
+        },
+    ))
 }

@@ -21,6 +21,16 @@ impl Event {
     pub(crate) fn action(&self) -> Option<&str> {
         self.payload.get("action")?.as_str()
     }
+
+    /// By what the label or milestone is known that it is about: it is told of once, whoever carries it.
+    pub(crate) fn carried(&self) -> Option<(&'static str, &Value)> {
+        let id = match self.name {
+            "label" => "/label/id",
+            "milestone" => "/milestone/number",
+            _ => return None,
+        };
+        Some((self.name, self.payload.pointer(id)?))
+    }
 }
 
 /// What GitHub tells of a change, in the order in which it happened, as far as that can be told. It tells
@@ -140,6 +150,12 @@ impl<'a> Told<'a> {
                     self.pull_request(action, json!({ "milestone": milestone }));
                 }
             }
+        } else if before.pointer("/milestone/title") != after.pointer("/milestone/title") {
+            // The milestone itself has another title: it is told of once, and not of who belongs to it.
+            let changes = json!({ "title": { "from": before["milestone"]["title"] } });
+            let milestone = payload::milestone(&after["milestone"]);
+            let more = json!({ "milestone": milestone, "changes": changes });
+            self.tell("milestone", Some("edited"), more);
         }
         if before["autoMergeRequest"].is_null() != after["autoMergeRequest"].is_null() {
             let enabled = !after["autoMergeRequest"].is_null();

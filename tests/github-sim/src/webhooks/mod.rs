@@ -191,12 +191,9 @@ impl Webhooks {
         let mut told: Vec<(Timestamp, Event)> = Vec::new();
         for change in changes {
             for event in events::events(key, archived, change) {
-                // A label that was renamed is told of once, whoever carries it.
-                let again = event.name == "label"
-                    && told.iter().any(|(_, other)| {
-                        other.name == "label"
-                            && other.payload["label"]["id"] == event.payload["label"]["id"]
-                    });
+                let carried = event.carried();
+                let again =
+                    carried.is_some() && told.iter().any(|(_, other)| other.carried() == carried);
                 if !again {
                     told.push((change.at, event));
                 }

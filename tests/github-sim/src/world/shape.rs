@@ -52,7 +52,8 @@ pub(crate) enum Kind {
 }
 
 /// Types whose fields the resolvers make up themselves, so that no JSON object holds them.
-const RESOLVED: [(&str, &str); 2] = [
+const RESOLVED: [(&str, &str); 3] = [
+    ("Commit", "statusCheckRollup"),
     ("PullRequest", "repository"),
     ("Repository", "pullRequests"),
 ];

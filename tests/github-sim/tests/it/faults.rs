@@ -71,12 +71,23 @@ async fn whole_answers_are_replaced() {
     assert_eq!(status, 502);
     assert!(body.contains("We couldn't respond to your request in time"));
 
-    let (status, body) = with(Effect::RateLimited).await;
+    let (status, body) = with(Effect::RateLimited { status: 200 }).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         (status, &body["errors"][0]["type"]),
         (200, &json!("RATE_LIMITED"))
     );
+    for refused in [403, 429] {
+        let (status, body) = with(Effect::RateLimited { status: refused }).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, refused);
+        assert!(
+            body["message"]
+                .as_str()
+                .unwrap()
+                .contains("rate limit exceeded")
+        );
+    }
 
     let (status, body) = with(Effect::SomethingWentWrong).await;
     let body: Value = serde_json::from_str(&body).unwrap();
@@ -155,6 +166,22 @@ async fn one_pull_request_fails_among_others() {
     let answer = json_with(Fault::new(Effect::PullRequestNotFound).number(1)).await;
     assert_eq!(answer["data"]["nodes"][0], Value::Null);
     assert_eq!(answer["errors"][0]["type"], "NOT_FOUND");
+
+    let forbidden = |field: Option<&str>| Effect::Forbidden {
+        field: field.map(str::to_owned),
+    };
+    let answer = json_with(Fault::new(forbidden(None)).number(2)).await;
+    assert_eq!(answer["data"]["nodes"][1], Value::Null);
+    assert_eq!(answer["errors"][0]["type"], "FORBIDDEN");
+    assert_eq!(answer["errors"][0]["path"], json!(["nodes", 1]));
+
+    let answer = json_with(Fault::new(forbidden(Some("labels"))).number(2)).await;
+    let node = &answer["data"]["nodes"][1];
+    assert_eq!(
+        (&node["number"], &node["labels"]),
+        (&json!(2), &Value::Null)
+    );
+    assert_eq!(answer["errors"][0]["path"], json!(["nodes", 1, "labels"]));
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::common::{NAME, OWNER, ask, client, data, document, empty, post};
-use github_sim::{Config, SecondaryLimits, Sim, Tokens};
+use github_sim::{Config, Effect, Fault, SecondaryLimits, Sent, Sim, Tokens};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 const LIMIT: &str = "{ rateLimit { cost limit nodeCount remaining resetAt used } }";
 
@@ -466,4 +468,41 @@ async fn the_clock_is_set_over_http() {
         409
     );
     assert_eq!(set(json!({ "warp": 9 })).await.0, 400);
+}
+
+/// Waits until so many answers to the operation `Asked` have gone out.
+async fn gone_out(sent: &mut watch::Receiver<Sent>, times: u64) {
+    let counted = sent.wait_for(|sent| sent.get("Asked") == Some(&times));
+    let counted = timeout(Duration::from_secs(10), counted).await;
+    counted.expect("it is counted").unwrap();
+}
+
+/// One that is held back has not, and one that breaks off never does.
+#[tokio::test]
+async fn an_answer_that_has_gone_out_is_counted() {
+    let sim = empty();
+    let mut sent = sim.sent();
+    let question = json!({ "query": format!("query Asked {LIMIT}") });
+    assert_eq!(post(&sim, &question).await.status(), 200);
+    gone_out(&mut sent, 1).await;
+
+    sim.faults()
+        .add(Fault::new(Effect::DropConnection).times(1));
+    let broken = post(&sim, &question).await;
+    assert!(broken.text().await.is_err());
+
+    sim.faults().add(Fault::new(Effect::Hold));
+    let released = async {
+        while sim.faults().held().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sim.sent().borrow().get("Asked"), Some(&1));
+        sim.faults().clear();
+    };
+    let both = async { tokio::join!(post(&sim, &question), released) };
+    let (answer, ()) = timeout(Duration::from_secs(10), both).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    gone_out(&mut sent, 2).await;
+    let of_token = sim.stats().accounts[sim.token()];
+    assert_eq!((of_token.requests, of_token.points), (3, 3));
 }

@@ -190,3 +190,58 @@ async fn what_returns_too_many_nodes_times_out_and_what_may_return_them_does_not
     assert_eq!(stats.nodes_max, 41);
     assert_eq!(stats.nodes, 82);
 }
+
+/// What an earlier mirror asked for: each commit has as much of CI as the head.
+#[tokio::test]
+async fn what_ci_says_of_every_commit_is_work_for_each_of_them() {
+    let sim = Sim::start(Config {
+        work: Some(Work {
+            base: Duration::ZERO,
+            per_node: Duration::from_millis(1),
+            limit: Duration::from_millis(10),
+            speed: 1.0,
+        }),
+        ..Config::empty(OWNER, NAME)
+    })
+    .unwrap();
+    for (number, checks) in [(1, 2), (2, 3)] {
+        let commits: Vec<_> = (0..3)
+            .map(|n| json!({ "commit": { "oid": format!("{n:040x}") } }))
+            .collect();
+        let checks = (0..checks).map(|n| {
+            json!({
+                "__typename": "CheckRun", "id": format!("CR_{number}_{n}"), "name": format!("check {n}"),
+                "status": "COMPLETED", "conclusion": "SUCCESS",
+            })
+        });
+        let rollup = json!({ "contexts": { "nodes": checks.collect::<Vec<_>>() } });
+        let pr = json!({ "number": number, "commits": commits, "statusCheckRollup": rollup });
+        sim.add_pr(OWNER, NAME, pr).unwrap();
+    }
+    let nested = async |number: u64| {
+        let query = format!(
+            "{{ repository(owner: \"{OWNER}\", name: \"{NAME}\") {{ pullRequest(number: {number}) {{
+                commits(first: 100) {{ nodes {{ commit {{ statusCheckRollup {{
+                    contexts(first: 100) {{ nodes {{ ... on CheckRun {{ name }} }} }}
+                }} }} }} }} }} }} }}"
+        );
+        let response = post(&sim, &json!({ "query": query })).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    // The repository, three commits, and two checks of each: ten.
+    let (status, body) = nested(1).await;
+    assert_eq!(
+        (status, body.matches("check 1").count()),
+        (200, 3),
+        "{body}"
+    );
+    assert_eq!(sim.stats().nodes_max, 10);
+    assert_eq!(nested(2).await.0, 502);
+    let kept = sim.truth_of(OWNER, NAME, 1).unwrap();
+    let commit = &kept["commits"]["nodes"][0]["commit"];
+    assert_eq!(
+        commit.get("statusCheckRollup"),
+        None,
+        "it is made for the answer"
+    );
+}

@@ -296,6 +296,70 @@ async fn checks_of_forks_name_no_pull_request_and_labels_are_renamed_once() {
     );
 }
 
+#[test]
+fn changes_of_ci_alone_are_noted_as_such() {
+    let mut config = Config::empty(OWNER, NAME);
+    config.journal = true;
+    let sim = Sim::start(config).unwrap();
+    sim.add_pr(OWNER, NAME, json!({ "number": 7 })).unwrap();
+    let change = |act: &dyn Fn(&mut Value)| sim.update_pr(OWNER, NAME, 7, act).unwrap();
+    let status = |state: &str| {
+        let status = json!({ "__typename": "StatusContext", "id": "SC_1", "context": "bors",
+            "state": state });
+        json!({ "contexts": { "nodes": [run("CR_1", "QUEUED", None), status] } })
+    };
+    change(&|pr| pr["statusCheckRollup"] = status("PENDING"));
+    change(&|pr| {
+        pr["statusCheckRollup"] = status("SUCCESS");
+        pr["mergeable"] = json!("CONFLICTING");
+    });
+    change(&|pr| {
+        pr["statusCheckRollup"] = status("FAILURE");
+        pr["title"] = json!("Another");
+    });
+    change(&|pr| pr["title"] = json!("Yet another"));
+    change(&|pr| pr["mergeable"] = json!("MERGEABLE"));
+    let noted = sim.journal().changes;
+    let noted: Vec<(bool, bool)> = noted
+        .iter()
+        .map(|change| (change.moved, change.ci_only))
+        .collect();
+    // What GitHub computes lazily is no change, and a new pull request no change of CI.
+    let expected = [
+        (true, false),
+        (false, true),
+        (false, true),
+        (false, false),
+        (false, false),
+    ];
+    assert_eq!(noted, expected);
+}
+
+#[tokio::test]
+async fn a_milestone_s_title_is_told_of_once() {
+    let sim = crate::common::empty();
+    for number in [1, 2, 3] {
+        let milestone = json!({ "number": number.min(2), "title": format!("v{}", number.min(2)) });
+        let body = json!({ "number": number, "milestone": milestone });
+        sim.add_pr(OWNER, NAME, body).unwrap();
+    }
+    let receiver = Receiver::start().await;
+    sim.add_webhook(receiver.webhook()).unwrap();
+    let updated = |number| sim.truth_of(OWNER, NAME, number).unwrap()["updatedAt"].clone();
+    let before = updated(3);
+    sim.rename_milestone((OWNER, NAME), 2, "v2.0").unwrap();
+    sent(&sim).await;
+    let all = receiver.received();
+    let names: Vec<String> = all.iter().map(Received::name).collect();
+    assert_eq!(names, ["milestone.edited"]);
+    let told = &all[0].payload;
+    assert_eq!(told["changes"]["title"]["from"], "v2");
+    assert_eq!(told["milestone"]["title"], "v2.0");
+    let title = |number| sim.truth_of(OWNER, NAME, number).unwrap()["milestone"]["title"].clone();
+    assert_eq!([1, 2, 3].map(title), ["v1", "v2.0", "v2.0"]);
+    assert_eq!(updated(3), before);
+}
+
 #[tokio::test]
 async fn deliveries_are_lost_and_duplicated_by_share_and_asked_for_again() {
     let mut config = Config::generated(Generate {
