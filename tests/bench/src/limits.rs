@@ -20,17 +20,29 @@ const HOUR_POINTS: u64 = 5_000;
 const RECORDED_POINTS: u64 = 100;
 const PLAIN_POINTS: u64 = 60;
 
-/// What fetching cost more than it may, in words.
+/// Points of an hour in which nothing happens, up to 30,000 pull requests: the fifth part of what a token has.
+const IDLE_POINTS: u64 = HOUR_POINTS / 5;
+
+/// What fetching or idleness cost more than it may, in words.
 pub(crate) fn too_dear(one: &Measured) -> Vec<String> {
     let most = match one.what {
-        RECORDED => RECORDED_POINTS,
-        PLAIN => PLAIN_POINTS,
-        _ => return Vec::new(),
+        RECORDED => Some(RECORDED_POINTS),
+        PLAIN => Some(PLAIN_POINTS),
+        _ => None,
     };
     let points = one.first_fetched.points;
-    let dear = points * 1_000 > most * one.pull_requests;
-    let told = || format!("fetching cost {points} points, more than {most} for 1,000");
-    dear.then(told).into_iter().collect()
+    let dear = most.filter(|most| points * 1_000 > most * one.pull_requests);
+    let dear =
+        dear.map(|most| format!("fetching cost {points} points, more than {most} for 1,000"));
+    dear.into_iter().chain(not_idle(one)).collect()
+}
+
+/// What is wrong with an hour in which nothing happens. Whether it fetched anything because of a poll, a look or a
+/// sweep is seen while it is measured.
+fn not_idle(one: &Measured) -> Option<String> {
+    let points = one.later.as_ref()?.idle.hour().points;
+    let told = || format!("an idle hour cost {points} points, more than {IDLE_POINTS}");
+    (points > IDLE_POINTS).then(told)
 }
 
 /// What is wrong with a measured repository, in words.
@@ -80,7 +92,8 @@ fn mb(bytes: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::Cost;
+    use crate::idle::Idle;
+    use crate::measure::{Cost, Later};
 
     fn measured(memory: &[(&'static str, u64)], timed_out: u64, first: Cost) -> Measured {
         Measured {
@@ -133,6 +146,30 @@ mod tests {
         );
         assert_eq!(too_dear(&of(RECORDED, 201)).len(), 1);
         assert!(too_dear(&of("generated", 500)).is_empty());
+    }
+
+    #[test]
+    fn an_idle_hour_has_a_price_that_it_may_not_exceed() {
+        let of = |points| Measured {
+            later: Some(Later {
+                idle: Idle {
+                    polls: Cost {
+                        points,
+                        ..Cost::default()
+                    },
+                    ..Idle::default()
+                },
+                changed: 10,
+                changes: Cost::default(),
+                changes_bound: 1,
+            }),
+            ..measured(&[], 0, Cost::default())
+        };
+        assert!(too_dear(&of(IDLE_POINTS)).is_empty());
+        assert_eq!(
+            too_dear(&of(IDLE_POINTS + 1)),
+            ["an idle hour cost 1001 points, more than 1000"]
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! asked, by GitHub's formulas. The result is a table in Markdown, on standard output.
 
 mod bound;
+mod idle;
 mod limits;
 mod measure;
 mod scaled;

@@ -1,4 +1,4 @@
-//! Mirrors a repository and counts: to the first agreement, then ten changes, then in idleness.
+//! Mirrors a repository and counts: to the first agreement, then ten changes, then in [idleness](crate::idle).
 
 use std::time::{Duration, Instant};
 
@@ -6,31 +6,10 @@ use anyhow::{Context as _, ensure};
 use github_sim::{Sim, Stats};
 use jiff::Timestamp;
 use prmirror_e2e::{Deployment, Mirror, Up, eventually, within};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::bound;
-
-/// Polls of an hour with the default interval of 30 s.
-pub(crate) const POLLS: u64 = 120;
-/// The same of the list of open pull requests: every 30 min.
-pub(crate) const LISTS: u64 = 2;
-/// Hours that a sweep of everything is spread over.
-pub(crate) const SWEEP_HOURS: u64 = 6;
-
-/// How much faster than by default is looked for changes while nothing happens: an hour in 30 seconds.
-pub(crate) const HASTE: u32 = 120;
-/// The default intervals so much shorter; nothing is fetched without a sign of change. The rest is as
-/// people have it.
-const HASTY: &str = r#"
-[detect]
-poll = "250ms"
-overlap = "1s"
-sweep_open = "500ms"
-unsettled = "125ms"
-sweep_list = "15s"
-sweep_all = "180s"
-refetch = "0s"
-"#;
+use crate::idle::{self, Idle};
 
 /// Pull requests that are changed.
 const CHANGED: usize = 10;
@@ -38,7 +17,7 @@ const CHANGED: usize = 10;
 const TITLE: &str = "Changed while it was measured";
 
 /// How long anything may take before it counts as stuck.
-const LIMIT: Duration = Duration::from_secs(7_200);
+pub(crate) const LIMIT: Duration = Duration::from_secs(7_200);
 
 /// Every process of a mirror.
 const PROCESSES: [&str; 6] = [
@@ -50,14 +29,15 @@ const PROCESSES: [&str; 6] = [
     "nats-server",
 ];
 
-/// The operations that look for changes; all others fetch.
-const PROBE: &str = "RepositoriesProbed";
-const POLL: &str = "PullRequestsUpdated";
-const SWEEP: &str = "PullRequestsCreated";
-const LOOK: &str = "PullRequestsLooked";
-const SEEN: &str = "KeyDataById";
-const NUMBERS: &str = "NumbersAsked";
-const MERGEABILITY: &str = "MergeabilityById";
+/// The operations that look for changes, and the one that verifies; all others fetch.
+pub(crate) const PROBE: &str = "RepositoriesProbed";
+pub(crate) const POLL: &str = "PullRequestsUpdated";
+pub(crate) const SWEEP: &str = "PullRequestsCreated";
+pub(crate) const LOOK: &str = "PullRequestsLooked";
+pub(crate) const SEEN: &str = "KeyDataById";
+pub(crate) const NUMBERS: &str = "NumbersAsked";
+pub(crate) const MERGEABILITY: &str = "MergeabilityById";
+pub(crate) const VERIFY: &str = "VerifyPullRequest";
 
 /// What something cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -104,14 +84,8 @@ pub(crate) struct Measured {
 /// What a repository costs once it is mirrored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Later {
-    /// The polls of an hour that find nothing new.
-    pub(crate) polls: Cost,
-    /// The looks of an hour at the open pull requests, which find nothing.
-    pub(crate) looks: Cost,
-    /// One list of the open pull requests.
-    pub(crate) open_list: Cost,
-    /// One sweep of all pull requests.
-    pub(crate) full_sweep: Cost,
+    /// While nothing happens.
+    pub(crate) idle: Idle,
     pub(crate) changed: u64,
     /// From ten changes right after a poll until they have landed, sweeps left out.
     pub(crate) changes: Cost,
@@ -119,29 +93,9 @@ pub(crate) struct Later {
     pub(crate) changes_bound: u64,
 }
 
-impl Later {
-    /// An hour in which nothing happens; its seconds are those in which GitHub works on answers.
-    pub(crate) fn idle_hour(&self) -> Cost {
-        let walks = [
-            (self.polls, 1, 1),
-            (self.looks, 1, 1),
-            (self.open_list, LISTS, 1),
-            (self.full_sweep, 1, SWEEP_HOURS),
-        ];
-        let sum = |sum: Cost, cost: Cost| Cost {
-            points: sum.points + cost.points,
-            requests: sum.requests + cost.requests,
-            whole: sum.whole + cost.whole,
-            seconds: sum.seconds + cost.seconds,
-        };
-        let costs = walks.map(|(cost, times, of)| cost.scaled(times, of));
-        costs.into_iter().fold(Cost::default(), sum)
-    }
-}
-
 impl Cost {
     /// So many times as much, of so many; rounded up.
-    fn scaled(self, times: u64, of: u64) -> Self {
+    pub(crate) fn scaled(self, times: u64, of: u64) -> Self {
         let scaled = |count: u64| (count * times).div_ceil(of.max(1));
         Self {
             points: scaled(self.points),
@@ -227,19 +181,10 @@ fn later(mirror: &Mirror<'_>, mut up: Up, numbers: &[u64]) -> anyhow::Result<Lat
     eprintln!("  changes: {changes:?}");
     end(deployment, &mut up)?;
 
-    deployment.configure(&format!(
-        "repositories = [{:?}]\n{HASTY}",
-        mirror.repository()
-    ));
-    let mut up = deployment.up(&[]);
-    let [polls, looks, open_list, full_sweep] = idle(mirror, &mut up)?;
-    end(deployment, &mut up)?;
-    eprintln!("  polls: {polls:?}, looks: {looks:?}, open: {open_list:?}, all: {full_sweep:?}");
+    let idle = idle::measure(mirror)?;
+    eprintln!("  idle: {idle:?}");
     Ok(Later {
-        polls,
-        looks,
-        open_list,
-        full_sweep,
+        idle,
         changed: chosen.len() as u64,
         changes,
         changes_bound,
@@ -262,12 +207,22 @@ fn all(mirror: &Mirror<'_>) -> (Vec<u64>, u64) {
     (numbers, requests)
 }
 
-fn is_fetch(operation: &str) -> bool {
-    ![PROBE, POLL, SWEEP, LOOK, SEEN, NUMBERS, MERGEABILITY].contains(&operation)
+pub(crate) fn is_fetch(operation: &str) -> bool {
+    ![
+        PROBE,
+        POLL,
+        SWEEP,
+        LOOK,
+        SEEN,
+        NUMBERS,
+        MERGEABILITY,
+        VERIFY,
+    ]
+    .contains(&operation)
 }
 
 /// What the operations cost that were asked between two looks.
-fn spent(before: &Stats, after: &Stats, which: impl Fn(&str) -> bool) -> Cost {
+pub(crate) fn spent(before: &Stats, after: &Stats, which: impl Fn(&str) -> bool) -> Cost {
     let mut cost = Cost {
         whole: fetched(after) - fetched(before),
         ..Cost::default()
@@ -280,11 +235,11 @@ fn spent(before: &Stats, after: &Stats, which: impl Fn(&str) -> bool) -> Cost {
     cost
 }
 
-fn fetched(stats: &Stats) -> u64 {
+pub(crate) fn fetched(stats: &Stats) -> u64 {
     stats.detail_requests.values().sum()
 }
 
-fn requests(stats: &Stats, operation: &str) -> u64 {
+pub(crate) fn requests(stats: &Stats, operation: &str) -> u64 {
     stats
         .operations
         .get(operation)
@@ -301,7 +256,7 @@ fn in_step(deployment: &Deployment, up: &mut Up) {
 }
 
 /// Ends it. Whether everything agrees is not asked here: right after changes it need not yet.
-fn end(deployment: &Deployment, up: &mut Up) -> anyhow::Result<()> {
+pub(crate) fn end(deployment: &Deployment, up: &mut Up) -> anyhow::Result<()> {
     up.terminate();
     let ended = up.wait(Duration::from_secs(60));
     ensure!(
@@ -344,88 +299,7 @@ fn change(mirror: &Mirror<'_>, up: &Up, chosen: &[u64]) -> anyhow::Result<Cost> 
     Ok(Cost {
         seconds: begun.elapsed().as_secs_f64(),
         ..spent(&before, &sim.stats(), |operation| {
-            ![SWEEP, LOOK, SEEN, NUMBERS, MERGEABILITY].contains(&operation)
+            ![SWEEP, LOOK, SEEN, NUMBERS, MERGEABILITY, VERIFY].contains(&operation)
         })
     })
-}
-
-/// What an hour's polls and looks, a list of the open pull requests and a sweep of all cost while nothing
-/// happens.
-fn idle(mirror: &Mirror<'_>, up: &mut Up) -> anyhow::Result<[Cost; 4]> {
-    let sim = mirror.sim;
-    mirror.settle(up, LIMIT);
-    let (before, since) = (sim.stats(), Timestamp::now());
-    let pages = |scope: &str| {
-        let query = format!(
-            "SELECT max(last_page + 1) AS pages FROM scans
-             WHERE source = 'sweep' AND scope = '{scope}' AND finished_at IS NOT NULL"
-        );
-        let rows = mirror.deployment.sql(&query)?;
-        rows.first()?["pages"].as_u64()
-    };
-    let polls = |stats: &Stats| requests(stats, PROBE) + requests(stats, POLL);
-    eventually("an hour's polls", LIMIT, || {
-        (polls(&sim.stats()) - polls(&before) >= POLLS).then_some(())
-    });
-    let (open_pages, full_pages) = eventually("pages of sweeps", LIMIT, || {
-        let more = requests(&sim.stats(), SWEEP) > requests(&before, SWEEP);
-        more.then_some(())?;
-        Some((pages("open")?, pages("all")?))
-    });
-    let after = sim.stats();
-    let others = spent(&before, &after, is_fetch);
-    ensure!(
-        others.requests == 0 && others.whole == 0,
-        "while nothing happened something was fetched: {others:?}\n{}",
-        mirror.deployment.words(up)
-    );
-    let found = spent(&before, &after, |name| name == SEEN);
-    ensure!(
-        found.requests == 0,
-        "while nothing happened a look found something: {found:?}"
-    );
-    // A machine that is slow polls and looks less often.
-    let hour = |names: &[&str]| -> anyhow::Result<Cost> {
-        let all = spent(&before, &after, |name| names.contains(&name));
-        let mut seconds = 0.0;
-        for name in names {
-            let asked = requests(&after, name) - requests(&before, name);
-            if asked > 0 {
-                seconds += asked as f64 * elapsed(mirror, name, since)?;
-            }
-        }
-        let all = Cost { seconds, ..all };
-        Ok(all.scaled(POLLS, polls(&after) - polls(&before)))
-    };
-    let sweeps = spent(&before, &after, |name| name == SWEEP);
-    ensure!(
-        sweeps.requests > 0 && sweeps.points % sweeps.requests == 0,
-        "pages of different prices: {sweeps:?}"
-    );
-    let seconds = elapsed(mirror, SWEEP, since)?;
-    let listed = |pages: u64| Cost {
-        points: pages * (sweeps.points / sweeps.requests),
-        requests: pages,
-        whole: 0,
-        seconds: pages as f64 * seconds,
-    };
-    Ok([
-        hour(&[PROBE, POLL])?,
-        hour(&[LOOK])?,
-        listed(open_pages),
-        listed(full_pages),
-    ])
-}
-
-/// How long GitHub took for an answer on average, as the mirror noted.
-fn elapsed(mirror: &Mirror<'_>, operation: &str, since: Timestamp) -> anyhow::Result<f64> {
-    let query = format!(
-        "SELECT avg(elapsed_ms)::DOUBLE / 1000 AS seconds FROM api_cost
-         WHERE operation = '{operation}' AND sent_at > '{since}'"
-    );
-    let rows = mirror.deployment.sql(&query).context("no answer")?;
-    let seconds = rows.first().and_then(|row| row.get("seconds"));
-    seconds
-        .and_then(Value::as_f64)
-        .with_context(|| format!("nothing is noted of {operation}"))
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use github_sim::Work;
 
 use crate::BASE;
+use crate::idle::{HASTE, LISTS, POLLS, REFETCH_HOURS, SAMPLE, SWEEP_HOURS, VERIFY_HOURS};
 use crate::limits;
-use crate::measure::{Cost, HASTE, LISTS, Measured, POLLS, SWEEP_HOURS};
+use crate::measure::{Cost, Measured};
 
 const HEAD: &str = "\
 | repository | what | points | requests | whole pull requests | seconds | points per 1,000 | bound per 1,000 |
@@ -56,8 +57,11 @@ pub(crate) fn markdown(all: &[Measured], conditions: &Conditions) -> String {
          {begins} *First mirror*: \
          from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, the \
          looks at the open pull requests, {LISTS} lists of them\nand the {SWEEP_HOURS}th part of a sweep of all, \
-         measured at intervals {HASTE} times as short, in which no whole pull request\nwas fetched; seconds are \
-         those of GitHub's answers. *Ten changes*: made at once, right after a poll, until they\nhave landed, the sweeps \
+         measured at intervals {HASTE} times as short, in which no whole pull request\nwas fetched; and the \
+         {REFETCH_HOURS}th part of fetching all that is open once more, and of verifying {SAMPLE} (every \
+         {VERIFY_HOURS} hours),\neach measured by itself; seconds are those of GitHub's answers. The numbers that no list \
+         shows are explained once,\nat most 50 points an hour after the first mirror, and in no idle hour. *Ten \
+         changes*: made at once, right after a poll,\nuntil they have landed, the sweeps \
          meanwhile left out; per 1,000 of the ten. *Bound*: a request for each page of each\nlist that is \
          not empty, and for the comments of each review thread, in documents of 149, which cost a point\n\
          each: GitHub's formula. *Plain*: 3 commits, 2 reviews, 2 review comments, 2 comments a pull request.\n",
@@ -90,25 +94,19 @@ fn rows(text: &mut String, one: &Measured) {
     let Some(later) = &one.later else {
         return;
     };
-    row(
-        "",
-        "an hour's polls, nothing new",
-        later.polls,
-        all,
-        None,
-        true,
-    );
-    row(
-        "",
-        "an hour's looks at the open",
-        later.looks,
-        all,
-        None,
-        true,
-    );
-    row("", "a list of the open", later.open_list, all, None, true);
-    row("", "a sweep of all", later.full_sweep, all, None, true);
-    row("", "idle hour", later.idle_hour(), all, None, true);
+    let idle = &later.idle;
+    for (what, cost) in [
+        ("an hour's polls, nothing new", idle.polls),
+        ("an hour's looks at the open", idle.looks),
+        ("a list of the open", idle.open_list),
+        ("a sweep of all", idle.full_sweep),
+        ("fetching all the open again", idle.refetch),
+        ("verifying a sample", idle.verification),
+        ("idle hour", idle.hour()),
+    ] {
+        row("", what, cost, all, None, true);
+    }
+    row("", "numbers, once", idle.numbers, all, None, false);
     let (of, bound) = (later.changed, Some(later.changes_bound));
     row("", "ten changes", later.changes, of, bound, true);
 }
@@ -182,6 +180,7 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::idle::Idle;
     use crate::measure::Later;
 
     fn cost(points: u64, requests: u64) -> Cost {
@@ -211,10 +210,15 @@ mod tests {
             nodes: 200_000,
             timed_out: 0,
             later: Some(Later {
-                polls: cost(120, 120),
-                looks: cost(30, 30),
-                open_list: cost(4, 4),
-                full_sweep: cost(28, 28),
+                idle: Idle {
+                    polls: cost(120, 120),
+                    looks: cost(30, 30),
+                    open_list: cost(4, 4),
+                    full_sweep: cost(28, 28),
+                    refetch: cost(30, 25),
+                    verification: cost(96, 96),
+                    numbers: cost(70, 70),
+                },
                 changed: 10,
                 changes: cost(3, 2),
                 changes_bound: 1,
@@ -243,7 +247,11 @@ mod tests {
         );
         assert_eq!(
             row("idle hour |"),
-            "|  | idle hour | 163 | 163 | 0 | 0.0 | 81.5 |  |"
+            "|  | idle hour | 169 | 169 | 0 | 0.0 | 84.5 |  |"
+        );
+        assert_eq!(
+            row("numbers, once"),
+            "|  | numbers, once | 70 | 70 | 0 |  | 35.0 |  |"
         );
         assert_eq!(
             row("ten changes |"),

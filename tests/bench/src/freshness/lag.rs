@@ -23,6 +23,8 @@ pub(crate) struct Lag {
     pub(crate) at: Timestamp,
     /// Whether `updatedAt` moved.
     pub(crate) moved: bool,
+    /// Whether nothing changed but what CI says of the head.
+    pub(crate) ci_only: bool,
     /// Recorded seconds until it landed.
     pub(crate) seconds: f64,
     /// What had noticed it.
@@ -96,6 +98,7 @@ pub(crate) fn lags(
                 number: change.number,
                 at: change.at,
                 moved: change.moved,
+                ci_only: change.ci_only,
                 seconds: timeline.seconds(change.at, version.landed_at),
                 source: version.source.clone(),
             }),
@@ -127,6 +130,7 @@ mod tests {
             number,
             at: at(second),
             moved,
+            ci_only: !moved,
             events: 1,
         }
     }
@@ -177,9 +181,10 @@ mod tests {
         let (lags, never) = lags(&journal, &versions, &operations, &timeline);
         let told: Vec<_> = lags
             .iter()
-            .map(|lag| (lag.number, lag.moved, lag.seconds, lag.source.as_str()))
+            .map(|lag| (lag.number, lag.ci_only, lag.seconds, lag.source.as_str()))
             .collect();
-        assert_eq!(told, [(1, true, 20.0, "poll"), (1, false, 20.0, "sweep")]);
+        assert_eq!(told, [(1, false, 20.0, "poll"), (1, true, 20.0, "sweep")]);
+        assert!(lags.iter().all(|lag| lag.moved != lag.ci_only));
         assert_eq!(never, [(2, at(15))]);
     }
 

@@ -13,6 +13,34 @@ const HEAD: &str = "\
 |---|--:|--:|--:|--:|--:|--:|--:|---|
 ";
 
+/// Some of the changes of a scenario, which have a row, and goals, of their own.
+struct Part {
+    row: &'static str,
+    /// What stands behind the name of a goal.
+    words: &'static str,
+    has: fn(&Lag) -> bool,
+}
+
+/// What moves no pull request up the list by `updatedAt`; and what CI alone did, which is part of that.
+const PARTS: [Part; 2] = [
+    Part {
+        row: "(d) of these, `updatedAt` left alone",
+        words: " where `updatedAt` was left alone",
+        has: |lag| !lag.moved,
+    },
+    Part {
+        row: "(d) of these, CI alone",
+        words: " where only CI changed",
+        has: |lag| lag.ci_only,
+    },
+];
+
+impl Part {
+    fn of<'l>(&self, lags: &'l [Lag]) -> Vec<&'l Lag> {
+        lags.iter().filter(|lag| (self.has)(lag)).collect()
+    }
+}
+
 /// What the recording says of the dashboard that made it.
 const BEFORE: &str = "| the dashboard that was recorded | 9,260 | 6.5 min | 35 min | 4.0 d | 26.7 d | | | 42 % only by downloading everything again |\n";
 
@@ -45,9 +73,9 @@ pub(crate) fn broken(one: &Measured) -> Vec<String> {
             ));
         }
     };
-    let every: Vec<&Lag> = one.lags.iter().collect();
-    let silent: Vec<&Lag> = one.lags.iter().filter(|lag| !lag.moved).collect();
-    for (lags, of) in [(every, ""), (silent, " where `updatedAt` was left alone")] {
+    let parts = PARTS.iter().map(|part| (part.of(&one.lags), part.words));
+    let every = std::iter::once((one.lags.iter().collect(), ""));
+    for (lags, of) in every.chain(parts) {
         let sorted = sorted(&lags);
         for (what, share, most) in [
             ("p50", 0.5, goals.p50),
@@ -71,18 +99,13 @@ pub(crate) fn markdown(all: &[Measured], from: Timestamp, until: Timestamp) -> S
     let mut text = HEAD.to_owned();
     for one in all {
         let every: Vec<&Lag> = one.lags.iter().collect();
-        let silent: Vec<&Lag> = one.lags.iter().filter(|lag| !lag.moved).collect();
         let points = format!("{:.0} + {:.0}", one.looking, one.fetching);
         let missed = one.final_differences.len().to_string();
         let title = one.scenario.title();
         row(&mut text, title, &every, &missed, &points);
-        row(
-            &mut text,
-            "(d) of these, `updatedAt` left alone",
-            &silent,
-            "",
-            "",
-        );
+        for part in &PARTS {
+            row(&mut text, part.row, &part.of(&one.lags), "", "");
+        }
     }
     text.push_str(BEFORE);
     let _ = writeln!(text, "\nPlayed: {from} to {until}, in recorded time.\n");
@@ -129,7 +152,8 @@ pub(crate) fn markdown(all: &[Measured], from: Timestamp, until: Timestamp) -> S
          the change: GitHub's own time to deliver\ncomes on top. Points: of what looks for changes, and of \
          what fetches them. *Overtaken*: changed again, or back, before\na version was fetched; the next \
          version has it, or there was nothing to land. *Final states missed*: lines of the\ncomparison of \
-         every field of every pull request with GitHub in the end.\n",
+         every field of every pull request with GitHub in the end. *CI alone*: nothing else of the pull request \
+         differed.\n",
     );
     text
 }
@@ -201,6 +225,7 @@ mod tests {
             number: 1,
             at: Timestamp::UNIX_EPOCH,
             moved: true,
+            ci_only: false,
             seconds,
             source: source.to_owned(),
         };
@@ -220,5 +245,27 @@ mod tests {
         assert!(text.contains(
             "| some | 3 | 2.0 s | 30.0 s | 30.0 s | 30.0 s | 0 | 1 + 2 | webhook 67 %, poll 33 % |"
         ));
+    }
+
+    #[test]
+    fn what_was_left_alone_and_what_only_ci_did_are_told_apart() {
+        let lag = |number, moved, ci_only| Lag {
+            number,
+            at: Timestamp::UNIX_EPOCH,
+            moved,
+            ci_only,
+            seconds: 1.0,
+            source: "sweep".to_owned(),
+        };
+        let lags = [
+            lag(1, true, false),
+            lag(2, false, false),
+            lag(3, false, true),
+        ];
+        let numbers = |part: &Part| {
+            let some = part.of(&lags);
+            some.iter().map(|lag| lag.number).collect::<Vec<u64>>()
+        };
+        assert_eq!(PARTS.each_ref().map(numbers), [vec![2, 3], vec![3]]);
     }
 }
