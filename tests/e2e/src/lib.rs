@@ -24,7 +24,7 @@ pub use compare::{Report, compare};
 pub use deployment::{Deployment, Ended, QUICK, RECORDED, Up, to_the_end};
 pub use listening::{DEAF, in_step, listening};
 pub use living::living;
-pub use mirror::{Mirror, Settled};
+pub use mirror::{Mirror, Settled, ask};
 pub use processes::{is_alive, kill9, terminate};
 pub use programs::{python, workspace};
 pub use recorded::{BROKEN, RECORDING, recorded};

@@ -149,8 +149,12 @@ impl Mirror<'_> {
     }
 }
 
-/// Asks the simulated GitHub something.
-fn ask(sim: &Sim, query: &str) -> Value {
+/// Asks the simulated GitHub something; the body of its answer, whatever the status.
+///
+/// # Panics
+/// When the answer is no JSON.
+#[must_use]
+pub fn ask(sim: &Sim, query: &str) -> Value {
     let body = json!({ "query": query }).to_string();
     let url = sim.url();
     let address = url.trim_start_matches("http://");

@@ -315,6 +315,52 @@ fn version_order() {
     );
 }
 
+/// Two versions of which the older one has come to stand last, or the newer one is not there.
+#[test]
+fn version_order_of_two_versions() {
+    let [first, second] = [1, 2].map(|revision| pull_request(2, revision).version());
+    for sql in [
+        format!("DELETE FROM version_log WHERE number = 2 AND version = '{second}'"),
+        format!(
+            "UPDATE version_log SET updated_at = updated_at + INTERVAL 2 SECOND
+             WHERE number = 2 AND version = '{first}'"
+        ),
+        // At the same updatedAt it is the time of the observation that counts.
+        format!(
+            "UPDATE version_log SET
+                 updated_at = TIMESTAMPTZ '2026-03-01 12:00:02Z',
+                 observed_at = CASE version
+                     WHEN '{first}' THEN TIMESTAMPTZ '2026-03-01 12:00:30Z'
+                     ELSE TIMESTAMPTZ '2026-03-01 12:00:10Z'
+                 END
+             WHERE number = 2"
+        ),
+    ] {
+        let mut altered = Altered::new();
+        altered.world.observed(30, &pull_request(2, 2));
+        assert_eq!(altered.world.found(), SILENT);
+        assert_eq!(
+            altered.alter(&sql),
+            [format!(
+                r#"version_order [2,"the newest version of the history is {first}; landed {second}",null,"2026-03-01T12:16:40Z"]"#
+            )],
+            "{sql}"
+        );
+    }
+}
+
+/// The history is in order whatever order its versions landed in.
+#[test]
+fn version_order_of_a_version_that_came_late() {
+    let mut world = World::new();
+    world
+        .observed(20, &pull_request(1, 2))
+        .observed(10, &pull_request(1, 1));
+    assert_eq!(world.found(), SILENT);
+    let versions = "SELECT count(*) FROM version_log";
+    assert_eq!(crate::common::rows(&world.database, versions), ["[2]"]);
+}
+
 #[test]
 fn version_order_of_a_pull_request_that_went_back() {
     let mut world = World::new();

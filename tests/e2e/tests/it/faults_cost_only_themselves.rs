@@ -22,6 +22,18 @@ fn mirrored_despite(fault: Fault, at_least: u64) {
     assert_met(&stats, kind, at_least);
 }
 
+/// What is about a pull request, or a list of it, is not for this token.
+fn forbidden(field: Option<&str>) -> Fault {
+    let field = field.map(str::to_owned);
+    often(Effect::Forbidden { field }).operation(WHOLE)
+}
+
+/// The hour's points are said to be used up, once in each of the ways that GitHub has to say so.
+fn exhausted() -> impl Iterator<Item = Fault> {
+    let statuses = [200, 403, 429].into_iter().zip(41..);
+    statuses.map(|(status, seed)| share(Effect::RateLimited { status }, SHARE, seed).times(1))
+}
+
 fn assert_met(stats: &Stats, kind: &str, at_least: u64) {
     let met = stats.faults.get(kind).copied().unwrap_or(0);
     assert!(met >= at_least, "{kind}: {met} times");
@@ -81,6 +93,18 @@ fn pull_requests_that_fail_in_the_midst_of_others() {
 #[test]
 fn pull_requests_that_are_not_gone() {
     mirrored_despite(often(Effect::PullRequestNotFound).operation(WHOLE), 8);
+}
+
+/// Each is set aside, and asked for again because it is missing.
+#[test]
+fn pull_requests_that_are_forbidden() {
+    mirrored_despite(forbidden(None).times(12), 8);
+}
+
+/// Each lands without what is forbidden, and is asked for again because it is not whole.
+#[test]
+fn lists_that_are_forbidden() {
+    mirrored_despite(forbidden(Some("closingIssuesReferences")).times(12), 8);
 }
 
 #[test]
@@ -147,13 +171,13 @@ fn limits_that_say_how_long() {
         }
     };
     let mut faults = together([limit(403), limit(429), limit(200)], SHARE);
-    faults.push(share(Effect::RateLimited, 0.1, 4).times(1));
+    faults.extend(exhausted());
     let mut config = world(faults);
     // What is refused until the hour ends is asked for again soon.
     config.rate_window = Duration::from_secs(5);
     let stats = mirrored(config);
     assert_met(&stats, "secondary_limit", 8);
-    assert_met(&stats, "rate_limited", 1);
+    assert_met(&stats, "rate_limited", 3);
 }
 
 /// GitHub then asks for a minute.
@@ -169,7 +193,8 @@ fn a_limit_that_does_not_say_how_long() {
 }
 
 /// A fifth of all requests fail, each in another way. A fault that is about a pull request hits none of the
-/// requests that ask for none, hence a little more of each.
+/// requests that ask for none, hence a little more of each. A repository that is forbidden is another story:
+/// everything of it waits.
 #[test]
 fn all_of_them_together() {
     let mut effects = vec![
@@ -193,9 +218,18 @@ fn all_of_them_together() {
     effects.extend(misshapen());
     effects.extend(wrong());
     let mut faults = together(effects, 0.28);
+    faults.extend(exhausted());
+    for field in [None, Some("closingIssuesReferences")] {
+        faults.push(forbidden(field).times(4));
+    }
     faults.push(share(Effect::Delay { milliseconds: 50 }, SHARE, 99));
     let small = pipeline().replace("batch = 3", "batch = 2");
-    let stats = mirrored_with(world(faults), &small);
+    let mut config = world(faults);
+    // What is refused until the hour ends is asked for again soon.
+    config.rate_window = Duration::from_secs(5);
+    let stats = mirrored_with(config, &small);
+    assert_met(&stats, "rate_limited", 3);
+    assert_met(&stats, "forbidden", 8);
     let served: u64 = stats.faults.values().sum();
     let served = served - stats.faults["delay"];
     assert!(

@@ -21,6 +21,7 @@ mod heavy_ones_land_whole;
 mod house;
 mod jobs_are_seen;
 mod jobs_elsewhere_work_the_queue_down;
+mod label_edits_reach_those_who_carry_them;
 mod lies_are_seen_through;
 mod mergeability_is_asked_again;
 mod operators_look_and_act;

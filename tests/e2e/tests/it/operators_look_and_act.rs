@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use github_sim::{Config, Generate, Sim};
+use github_sim::{Config, Effect, Fault, Generate, Sim};
 use jiff::Timestamp;
-use prmirror_e2e::{Deployment, Mirror, QUICK, Up, eventually};
+use prmirror_e2e::{DEAF, Deployment, Mirror, QUICK, Up, eventually, in_step};
 use prmirror_kit::Outgoing;
 use prmirror_proto::envelope::HEADER_MESSAGE_ID;
 use prmirror_proto::envelope::encode;
@@ -430,6 +430,123 @@ fn explain_tells_the_journey() {
         told["notes"].to_string().contains("does not run"),
         "{told:#}"
     );
+}
+
+/// Locks every pull request, or unlocks it: no list shows that, and no `updatedAt`.
+fn lock(sim: &Sim, locked: bool) {
+    for number in 1..=SOME {
+        sim.update_pr(OWNER, NAME, number, |pr| pr["locked"] = locked.into())
+            .unwrap();
+    }
+}
+
+/// Pull requests of the story about refreshing: more than are a few. The last two are closed.
+const SOME: u64 = 32;
+
+#[test]
+fn a_refresh_fetches_one_or_all_that_are_open() {
+    let sim = Sim::start(Config::empty(OWNER, NAME)).unwrap();
+    let now = sim.clock().now().to_string();
+    for number in 1..=SOME {
+        let mut pr = json!({ "number": number, "title": "Some", "mergeable": "MERGEABLE" });
+        if number > SOME - 2 {
+            pr["state"] = "CLOSED".into();
+            pr["closedAt"] = now.as_str().into();
+        }
+        sim.add_pr(OWNER, NAME, pr).unwrap();
+    }
+    let open: Vec<u64> = (1..=SOME - 2).collect();
+    let deployment = Deployment::of(&sim, DEAF);
+    let mut up = deployment.up(&[]);
+    in_step(&deployment, &mut up, LIMIT);
+    let repository = format!("{OWNER}/{NAME}");
+    let are = |condition: &str| {
+        deployment.count(&format!(
+            "SELECT count(*) AS n FROM pull_requests WHERE {condition}"
+        ))
+    };
+    let fetches = || sim.stats().detail_requests.values().sum::<u64>();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+
+    // All that are open: so many are bulk work, if nobody says otherwise.
+    lock(&sim, true);
+    let before = fetches();
+    let (told, code) = asked(&deployment, &["refresh", &repository, "--wait", "--json"]);
+    assert_eq!(code, Some(0), "{told:#}");
+    assert_eq!(
+        (&told["numbers"], &told["lane"]),
+        (&json!(open), &json!("bulk"))
+    );
+    assert_eq!(are("locked"), Some(SOME - 2), "and those alone");
+    assert_eq!(
+        are("locked AND state = 'OPEN' AND source = 'request' AND lane = 'bulk'"),
+        Some(SOME - 2)
+    );
+    assert_eq!(fetches() - before, SOME - 2, "each of them once");
+
+    // In the queue that is asked for.
+    lock(&sim, false);
+    let lane = ["refresh", &repository, "--lane", "realtime", "--wait"];
+    let output = deployment.run(&lane);
+    let words = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    assert!(
+        words.contains("30 pull requests will be fetched, in the realtime queue"),
+        "{words}"
+    );
+    assert!(words.ends_with("30 pull requests landed\n"), "{words}");
+    assert_eq!(
+        are("NOT locked AND source = 'request' AND lane = 'realtime'"),
+        Some(SOME - 2)
+    );
+    lock(&sim, true);
+    let three = format!("{repository}#3");
+    let (told, code) = asked(
+        &deployment,
+        &["refresh", &three, "--lane", "bulk", "--wait", "--json"],
+    );
+    assert_eq!((code, &told["numbers"]), (Some(0), &json!([3])), "{told:#}");
+    assert_eq!(are("number = 3 AND locked AND lane = 'bulk'"), Some(1));
+    assert_eq!(are("locked"), Some(1), "nobody asked for the others");
+
+    // Whose patience ends is told what did not land; it goes on all the same.
+    let four = format!("{repository}#4");
+    let held = Fault::new(Effect::Hold).number(4).times(1);
+    sim.faults().add(held);
+    let impatient = ["refresh", &four, "--wait", "--patience", "1s", "--json"];
+    let output = deployment.run(&impatient);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["numbers"], &told["lane"]),
+        (&json!([4]), &json!("realtime"))
+    );
+    let words = said(&output.stderr);
+    assert!(
+        words.contains("1 of 1 did not land within 1s: #4"),
+        "{words}"
+    );
+    assert_eq!(are("number = 4 AND locked"), Some(0));
+    sim.faults().clear();
+    eventually("it lands when GitHub answers", LIMIT, || {
+        are("number = 4 AND locked").filter(|n| *n == 1)
+    });
+
+    // What cannot be is said at once, and nothing is fetched.
+    let before = fetches();
+    for (arguments, code, words) in [
+        (&["refresh", "someone/else"][..], 1, "is not mirrored here"),
+        (&["refresh", &three, "--lane", "sideways"], 2, "--lane"),
+        (&["refresh", &three, "--patience", "1s"], 2, "--wait"),
+        (&["refresh", "octo-org/octo-repo#x"], 2, "is no number"),
+    ] {
+        let output = deployment.run(arguments);
+        let err = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(words), "{arguments:?}: {err}");
+    }
+    assert_eq!(fetches(), before);
+    end(&deployment, &mut up);
 }
 
 #[test]
