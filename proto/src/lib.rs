@@ -24,9 +24,10 @@ pub use key_data::KeyData;
 pub use messages::{
     AnswerError, ApiCost, BackfillReport, ChangeRequest, ChangedBy, Changeset, ChangesetKind,
     CloudEvent, Connection, Decision, Event, EventData, FETCH_VERSION, FetchOutcome, Fetched,
-    FieldChange, FieldDifference, Finding, InventoryPage, InventoryScope, JobKind, JobReport, JobStatus, Lane,
-    NumberRange, NumbersExplained, Observation, Page, Provenance, QuarantineDecision, Quarantined,
-    Severity, Source, ToldBy, Valid, Verification, WebhookDelivery, WorkflowRun,
+    FieldChange, FieldDifference, Finding, InventoryPage, InventoryScope, JobKind, JobReport,
+    JobStatus, Lane, NumberRange, NumbersExplained, Observation, Page, Provenance,
+    QuarantineDecision, Quarantined, Severity, Source, ToldBy, Valid, Verification,
+    WebhookDelivery, WorkflowRun,
 };
 pub use pull_request::{Collection, Completeness, PullRequest, Snapshot};
 pub use repository::RepositoryName;

@@ -38,7 +38,7 @@ pub struct RefreshRequest {
     /// The queue; realtime for few, bulk for many, when it is left out.
     #[serde(default)]
     pub lane: Option<Lane>,
-    /// Why, in words; it is kept with what is fetched.
+    /// Why, in words: it stands in each change request.
     #[serde(default)]
     pub reason: Option<String>,
 }

@@ -82,7 +82,7 @@ pub(crate) struct RefreshArgs {
     /// owner/name#7 for one pull request, owner/name for every open one
     #[arg(value_name = "OWNER/NAME[#N]")]
     target: Target,
-    /// Why; it is kept with what is fetched
+    /// Why: it is logged, and `explain` tells it until it has been fetched
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// realtime goes first, bulk when there is nothing else; without it, realtime for up to 25

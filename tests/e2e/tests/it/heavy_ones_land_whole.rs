@@ -223,18 +223,23 @@ fn what_github_does_not_bear_whole_comes_in_parts() {
         timed_out(&stats)
     );
 
-    // When GitHub was asked for what has landed.
-    let query = "SELECT number, observed_at FROM pull_requests ORDER BY observed_at";
+    // When GitHub was asked for what landed first of a plain one, and for what is landed of a heavy one: its first
+    // version may be its header alone.
+    let query = "SELECT number, epoch_us(min(version_log.observed_at)), epoch_us(any_value(landed.observed_at))
+                 FROM version_log JOIN pull_requests AS landed USING (repository, number) GROUP BY number";
     let config = duckdb::Config::default()
         .access_mode(duckdb::AccessMode::ReadOnly)
         .unwrap();
     let database = duckdb::Connection::open_with_flags(deployment.database(), config).unwrap();
-    let mut order = database.prepare(query).unwrap();
-    let order: Vec<u64> = order
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let mut rows = database.prepare(query).unwrap();
+    let rows = rows.query_map([], |row| {
+        let (number, first, landed): (u64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let is_heavy = heavy.contains(&number);
+        Ok((if is_heavy { landed } else { first }, number))
+    });
+    let order: BTreeSet<(i64, u64)> = rows.unwrap().map(Result::unwrap).collect();
+    let order: Vec<u64> = order.into_iter().map(|(_, number)| number).collect();
+    assert_eq!(order.len() as u64, PRS);
     let places = order.iter().enumerate();
     let (heavy_places, plain_places): (Vec<_>, Vec<_>) =
         places.partition(|(_, number)| heavy.contains(number));

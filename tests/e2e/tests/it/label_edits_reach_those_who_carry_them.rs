@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use github_sim::{Config, Sim};
+use jiff::SignedDuration;
 use prmirror_e2e::{DEAF, Deployment, Mirror, Up, eventually, in_step, listening};
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ const FROM_FIX: u64 = 15;
 /// What each pull request is; all others are as their numbers make them.
 fn world() -> Sim {
     let sim = Sim::start(Config::empty(OWNER, NAME)).unwrap();
-    let now = sim.clock().now().to_string();
+    // Earlier than all that happens: of two states of one moment a lagging replica might show either.
+    let now = (sim.clock().now() - SignedDuration::from_hours(1)).to_string();
     for number in 1..=16_u64 {
         let mut pr = json!({
             "number": number, "title": format!("Number {number}"), "baseRefName": "develop",
@@ -75,6 +77,10 @@ fn merge(sim: &Sim, number: u64) {
             pr[field] = json!(now);
         }
         pr["mergeCommit"] = json!({ "oid": "c".repeat(40) });
+        pr["timelineItems"] = json!([
+            { "__typename": "MergedEvent", "id": format!("ME_{number}"), "createdAt": now },
+            { "__typename": "ClosedEvent", "id": format!("CE_{number}"), "createdAt": now },
+        ]);
     })
     .unwrap();
 }
