@@ -354,7 +354,7 @@ impl Default for PublishConfig {
             batch_wait: Duration::from_millis(250),
             snapshot: MINUTE,
             parquet: 10 * MINUTE,
-            memory_limit: 512 << 20,
+            memory_limit: 384 << 20,
             threads: 2,
         }
     }
