@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::common::{NAME, OWNER, repository};
+use crate::common::{self, KEY, NAME, OWNER, repository};
 use github_sim::{Config, Effect, Fault, Sim, Tokens};
 use prmirror_github::{
     Access, App, Class, Client, Credential, Error, Installation, KeyDataQuery, Token,
@@ -15,9 +15,6 @@ use prmirror_kit::Bus;
 use prmirror_kit::proto::subjects::BUCKET_BUDGETS;
 use prmirror_kit::testing::NatsServer;
 use serde_json::Value;
-
-/// The private key of an App that exists nowhere.
-const KEY: &[u8] = include_bytes!("../data/app-for-tests.pem");
 
 const BULK: KeyDataQuery = KeyDataQuery::Created;
 const REALTIME: KeyDataQuery = KeyDataQuery::Updated;
@@ -28,18 +25,11 @@ fn token(text: &str) -> Credential {
 
 fn access(sim: &Sim, bus: Option<&Bus>) -> Access {
     Access {
-        api_url: sim.url(),
-        credentials: vec![token(sim.token())],
         bus: bus.cloned(),
         timeout: Duration::from_secs(60),
-        max_in_flight: 1,
-        user_agent: "prmirror-github-tests".to_owned(),
-        stage: "test",
-        floor: 0,
-        realtime_reserve: 0,
         requests_per_minute: Access::REQUESTS_PER_MINUTE,
-        window: Access::WINDOW,
         lease: Duration::from_secs(1),
+        ..common::access(sim, vec![token(sim.token())])
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::{NAME, OWNER, repository};
+use crate::common::{KEY, NAME, OWNER, access, repository};
 use github_sim::{Config, Sim};
-use prmirror_github::{Access, App, Client, Credential, Installation, KeyDataQuery};
+use prmirror_github::{App, Client, Credential, Installation, KeyDataQuery};
 use prmirror_proto::ApiCost;
 use tokio::sync::mpsc::UnboundedReceiver;
-
-const KEY: &[u8] = include_bytes!("../data/app-for-tests.pem");
 
 const INSTALLATIONS: &str = "GET /app/installations";
 const TOKEN: &str = "POST /app/installations/{installation_id}/access_tokens";
@@ -32,21 +30,8 @@ fn github() -> Sim {
 fn client(sim: &Sim, app: &str, installation: Option<u64>) -> (Client, UnboundedReceiver<ApiCost>) {
     let app = App::new(app, KEY).unwrap();
     let installation = Installation::new(app, installation);
-    Client::new(Access {
-        api_url: sim.url(),
-        credentials: vec![Credential::Installation(installation)],
-        bus: None,
-        timeout: Duration::from_secs(20),
-        max_in_flight: 1,
-        user_agent: "prmirror-github-tests".to_owned(),
-        stage: "test",
-        floor: 0,
-        realtime_reserve: 0,
-        requests_per_minute: 0,
-        window: Access::WINDOW,
-        lease: Access::LEASE,
-    })
-    .unwrap()
+    let credentials = vec![Credential::Installation(installation)];
+    Client::new(access(sim, credentials)).unwrap()
 }
 
 fn recorded(costs: &mut UnboundedReceiver<ApiCost>) -> Vec<ApiCost> {

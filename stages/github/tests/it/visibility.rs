@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use crate::common::{KEY, access};
 use github_sim::{Config, Sim, WorldConfig};
 use prmirror_github::{
-    Access, App, Ask, Class, Client, Credential, Error, Installation, KeyDataQuery, Sizes, Token,
+    App, Ask, Class, Client, Credential, Error, Installation, KeyDataQuery, Sizes, Token,
 };
 use prmirror_proto::{Lane, RepositoryName};
 use serde_json::json;
-
-const KEY: &[u8] = include_bytes!("../data/app-for-tests.pem");
 
 fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()
@@ -35,21 +34,7 @@ fn start(config: Config) -> Sim {
 }
 
 fn client(sim: &Sim, credentials: Vec<Credential>) -> Client {
-    let access = Access {
-        api_url: sim.url(),
-        credentials,
-        bus: None,
-        timeout: Duration::from_secs(20),
-        max_in_flight: 1,
-        user_agent: "prmirror-github-tests".to_owned(),
-        stage: "test",
-        floor: 0,
-        realtime_reserve: 0,
-        requests_per_minute: 0,
-        window: Access::WINDOW,
-        lease: Access::LEASE,
-    };
-    Client::new(access).unwrap().0
+    Client::new(access(sim, credentials)).unwrap().0
 }
 
 fn tokens(sim: &Sim) -> Client {

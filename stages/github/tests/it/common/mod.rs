@@ -3,14 +3,17 @@ use std::time::Duration;
 
 use github_sim::{Config, Sim};
 use prmirror_github::{
-    Client, ClientConfig, Converted, Error, PageSizes, PullRequestAnswer, Token, Wanted,
-    pull_request_of,
+    Access, Client, ClientConfig, Converted, Credential, Error, PageSizes, PullRequestAnswer,
+    Token, Wanted, pull_request_of,
 };
 use prmirror_proto::{FetchOutcome, Lane, RepositoryName};
 use serde_json::{Value, json};
 
 pub(crate) const OWNER: &str = "octo-org";
 pub(crate) const NAME: &str = "octo-repo";
+
+/// The private key of an App that exists nowhere.
+pub(crate) const KEY: &[u8] = include_bytes!("../../data/app-for-tests.pem");
 
 /// Sizes in which a pull request of ordinary length needs no further page.
 pub(crate) const LARGE: PageSizes = PageSizes {
@@ -46,6 +49,24 @@ pub(crate) fn client_with(sim: &Sim, floor: u64) -> Client {
     // What the requests cost is of no interest here.
     let (client, _) = Client::new(config).unwrap();
     client
+}
+
+/// The way to a simulated GitHub with these credentials, without a broker and with no limit of its own.
+pub(crate) fn access(sim: &Sim, credentials: Vec<Credential>) -> Access {
+    Access {
+        api_url: sim.url(),
+        credentials,
+        bus: None,
+        timeout: Duration::from_secs(20),
+        max_in_flight: 1,
+        user_agent: "prmirror-github-tests".to_owned(),
+        stage: "test",
+        floor: 0,
+        realtime_reserve: 0,
+        requests_per_minute: 0,
+        window: Access::WINDOW,
+        lease: Access::LEASE,
+    }
 }
 
 /// One pull request asked for by its number, or by its node id if there is one.
