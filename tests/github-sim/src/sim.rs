@@ -285,6 +285,12 @@ impl Sim {
         self.shared.world().names()
     }
 
+    /// The number of a repository, which its webhooks have.
+    pub fn repository_id(&self, owner: &str, name: &str) -> Option<u64> {
+        let world = self.shared.world();
+        Some(world.repository(owner, name, true)?.key.database_id)
+    }
+
     /// How many pull requests there are now, in all repositories.
     pub fn pull_requests(&self) -> usize {
         let world = self.shared.world();

@@ -16,6 +16,8 @@ const REPEATED: u64 = 100;
 
 /// Deliveries by their place, from 0.
 pub(crate) struct Load {
+    /// The repository's number: with another one they would be about a stranger.
+    repository_id: u64,
     pub(crate) rate: u64,
     deliveries: u64,
     burst: u64,
@@ -33,12 +35,17 @@ pub(crate) struct Delivery {
 }
 
 impl Load {
-    pub(crate) fn new(rate: u64, seconds: u64, burst: u64) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        repository_id: u64,
+        (rate, seconds): (u64, u64),
+        burst: u64,
+    ) -> anyhow::Result<Self> {
         ensure!(
             rate > 0 && seconds > 0 && burst > 1,
             "nothing is to be sent"
         );
         Ok(Self {
+            repository_id,
             rate,
             deliveries: rate * seconds,
             burst,
@@ -80,7 +87,7 @@ impl Load {
         let number = self.number(said);
         let head = format!("{number:040x}");
         let repository = json!({
-            "id": 1, "full_name": format!("{OWNER}/{NAME}"), "default_branch": "main", "urls": self.rest,
+            "id": self.repository_id, "full_name": format!("{OWNER}/{NAME}"), "default_branch": "main", "urls": self.rest,
         });
         let (event, payload) = match said % 10 {
             0 => (

@@ -54,8 +54,9 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let load = Load::new(arguments.rate, arguments.seconds, arguments.burst)?;
     let sim = Sim::start(Config::empty(OWNER, NAME)).context("the simulator does not start")?;
+    let id = sim.repository_id(OWNER, NAME).context("no repository")?;
+    let load = Load::new(id, (arguments.rate, arguments.seconds), arguments.burst)?;
     let stage = Stage::start(&sim).await?;
     eprintln!(
         "{} deliveries about {} pull requests, {} a second …",

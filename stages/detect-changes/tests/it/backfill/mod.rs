@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::walking::{Walking, empty, pipeline};
 use crate::common::{NAME, OWNER};
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::stream::DeleteMessageErrorKind;
 use futures::StreamExt as _;
 use github_sim::Sim;
 use prmirror_kit::Bus;
@@ -192,9 +194,13 @@ impl World {
         let mut taken = Vec::new();
         for message in stored(&self.bus, STREAM_CHANGES).await {
             let request: ChangeRequest = message.decode();
-            if chosen(&request) {
-                stream.delete_message(message.sequence).await.unwrap();
-                taken.push(request);
+            if !chosen(&request) {
+                continue;
+            }
+            match stream.delete_message(message.sequence).await {
+                Ok(_) => taken.push(request),
+                // A newer one about the same pull request has taken its place meanwhile; it comes next time.
+                Err(error) => assert!(is_gone(&error.kind()), "{error}"),
             }
         }
         taken
@@ -260,6 +266,12 @@ async fn state(bus: &Bus, name: &str) -> Option<BackfillState> {
     let kv = bus.kv(BUCKET_BACKFILLS).await.unwrap();
     let entry = kv.get::<BackfillState>(&key).await.unwrap()?;
     Some(entry.value)
+}
+
+/// Whether a broker says so of a message that is not there any more.
+fn is_gone(answer: &DeleteMessageErrorKind) -> bool {
+    matches!(answer, DeleteMessageErrorKind::JetStream(error)
+        if error.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED)
 }
 
 fn numbers(requests: &[ChangeRequest]) -> Vec<u64> {

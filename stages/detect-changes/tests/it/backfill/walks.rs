@@ -1,5 +1,6 @@
 //! Walks that stop, and go on where they stood.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use github_sim::{Effect, Fault};
@@ -99,7 +100,9 @@ async fn too_many_errors_pause_it_until_it_is_resumed() {
     assert_eq!((state.consecutive_errors, state.last_error), (0, None));
     let mut taken = Vec::new();
     world.take_all(&mut taken).await;
-    assert_eq!(numbers(&taken), (1..=30).collect::<Vec<_>>());
+    // The sweep met the same errors and may have asked for what it could not list, besides.
+    let numbers: BTreeSet<u64> = taken.iter().map(|request| request.number).collect();
+    assert_eq!(numbers, (1..=30).collect());
 }
 
 #[tokio::test(flavor = "multi_thread")]
