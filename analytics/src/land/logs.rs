@@ -111,30 +111,46 @@ pub(crate) const LANDING_IDS: Shape = Shape::temporary(
     &[("id", Kind::Text), ("seen_at", Kind::Time)],
 );
 
-/// The identities among these that a log has already. `seen_at` is the log's column for the time
-/// given with each: logs are written about in its order, so most of a log need not be read.
+/// What a log has already.
+#[derive(Default)]
+pub(super) struct Known(HashMap<String, Vec<i64>>);
+
+impl Known {
+    /// Whether it has this identity with this time.
+    pub(super) fn has(&self, id: &str, at: i64) -> bool {
+        self.0.get(id).is_some_and(|times| times.contains(&at))
+    }
+}
+
+/// Those among these identities, each with its time, that a log has already. `seen_at` is the log's column for
+/// the time: logs are written about in its order, so most of a log need not be read.
 pub(super) fn known(
     connection: &Connection,
     table: &str,
     identity: &str,
     seen_at: &str,
     ids: impl Iterator<Item = (String, i64)>,
-) -> Result<HashSet<String>, DatabaseError> {
+) -> Result<Known, DatabaseError> {
     let mut rows = Rows::new(&LANDING_IDS);
     for (id, at) in ids {
         rows.text(&id);
         rows.micros(Some(at));
     }
     if rows.len() == 0 {
-        return Ok(HashSet::new());
+        return Ok(Known::default());
     }
     rows.stage(connection)?;
     let mut statement = connection.prepare(&format!(
-        "SELECT landing_ids.id FROM landing_ids
+        "SELECT DISTINCT landing_ids.id, epoch_us(landing_ids.seen_at) FROM landing_ids
          JOIN {table} AS log ON log.{seen_at} = landing_ids.seen_at AND {identity} = landing_ids.id"
     ))?;
-    let found = statement.query_map([], |row| row.get(0))?;
-    Ok(found.collect::<Result<_, _>>()?)
+    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut known = Known::default();
+    for one in found {
+        let (id, at): (String, i64) = one?;
+        known.0.entry(id).or_default().push(at);
+    }
+    Ok(known)
 }
 
 /// A version's identity, as the SQL below has it.
@@ -170,7 +186,7 @@ pub(super) fn land_versions(
     let mut in_batch = HashSet::new();
     let mut rows = Rows::new(&VERSIONS);
     for (id, at, key, changeset) in versions {
-        if !known.contains(&id) && in_batch.insert((id, at)) {
+        if !known.has(&id, at) && in_batch.insert((id, at)) {
             push_version(&mut rows, key, changeset, landed_at);
         }
     }
@@ -321,7 +337,8 @@ pub(super) fn land_events(
     let mut in_batch = HashSet::new();
     let mut rows = Rows::new(&EVENTS);
     for (key, changeset, event) in events() {
-        if known.contains(&event.id) || !in_batch.insert(event.id.as_str()) {
+        let at = micros(event.occurred_at);
+        if known.has(&event.id, at) || !in_batch.insert(event.id.as_str()) {
             continue;
         }
         rows.text(&event.id);
@@ -357,7 +374,8 @@ pub(super) fn land_quarantined(
     let mut in_batch = HashSet::new();
     let mut rows = Rows::new(&QUARANTINE);
     for (message, what) in messages {
-        if known.contains(&message.message_id) || !in_batch.insert(message.message_id.as_str()) {
+        let at = micros(what.quarantined_at);
+        if known.has(&message.message_id, at) || !in_batch.insert(message.message_id.as_str()) {
             continue;
         }
         rows.text(&message.message_id);
@@ -402,7 +420,7 @@ pub(super) fn land_costs(connection: &Connection, costs: &[&ApiCost]) -> Result<
     let mut in_batch = HashSet::new();
     let mut rows = Rows::new(&COSTS);
     for cost in costs {
-        if known.contains(&cost.id) || !in_batch.insert(cost.id.as_str()) {
+        if known.has(&cost.id, micros(cost.sent_at)) || !in_batch.insert(cost.id.as_str()) {
             continue;
         }
         rows.text(&cost.id);

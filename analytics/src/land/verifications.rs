@@ -157,7 +157,7 @@ pub(super) fn land_decisions(
     let mut rows = Rows::new(&DECISIONS);
     for what in decisions {
         let id = identity(what);
-        if known.contains(&id) || !in_batch.insert((id, what.decided_at)) {
+        if known.has(&id, micros(what.decided_at)) || !in_batch.insert((id, what.decided_at)) {
             continue;
         }
         rows.number(what.sequence);

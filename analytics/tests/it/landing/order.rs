@@ -129,6 +129,21 @@ fn an_older_changeset_adds_to_the_history_alone() {
     );
 }
 
+#[test]
+fn a_version_seen_earlier_lands_beside_a_repetition_of_a_later_sight() {
+    let mut database = Database::in_memory().unwrap();
+    let seen = |seconds| changeset(ChangesetKind::Changed, &pull_request(1, 1), at(seconds));
+    land(&mut database, 1, [seen(20)]);
+    land(&mut database, 2, [seen(20), seen(10)]);
+    assert_eq!(
+        rows(
+            &database,
+            "SELECT observed_at FROM version_log ORDER BY ALL"
+        ),
+        [r#"["2026-03-01T12:00:10Z"]"#, r#"["2026-03-01T12:00:20Z"]"#]
+    );
+}
+
 /// Everything that is current of some numbers, and with `times` when it landed; and what is in the
 /// logs: rows of `table`, `row`.
 fn everything(database: &Database, times: bool, numbers: std::ops::Range<u64>) -> Vec<String> {
