@@ -140,7 +140,7 @@ pub struct Provenance {
 }
 
 /// Version of what is asked of GitHub and kept of its answers. It is raised when the queries ask for
-/// more: what was fetched before is then fetched again, in the background.
+/// more that is kept: what was fetched before is then fetched again, in the background.
 pub const FETCH_VERSION: u32 = 1;
 
 impl Provenance {

@@ -283,7 +283,7 @@ const fn fragment(connection: Connection) -> &'static str {
         Connection::ReviewThreads => "ReviewThreadPage",
         Connection::ThreadComments => "ReviewCommentPage",
         Connection::Comments => "CommentPage",
-        Connection::TimelineItems => "TimelinePage",
+        Connection::TimelineItems => "TimelineAsked",
         Connection::ClosingIssuesReferences => "ClosingIssuePage",
         Connection::Contexts => "ContextPage",
     }

@@ -1,6 +1,8 @@
 //! From GitHub's shapes to the mirror's: first page and further pages become one list, with its
 //! total and whether it is whole.
 
+use std::collections::BTreeMap;
+
 use prmirror_proto::key_data::{ChecksKey, KeyData, Totals, contexts_digest};
 use prmirror_proto::pull_request::{
     AutoMerge, ChangedFile, CiContext, ClosingIssue, Collection, Comment, Commit, Completeness,
@@ -11,7 +13,7 @@ use prmirror_proto::{Connection, Page, RepositoryName};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::wire::{List, Lists, Rollup, detail, key};
+use crate::wire::{List, Lists, Rollup, TimelineNode, detail, key};
 
 mod timeline;
 
@@ -22,7 +24,13 @@ pub struct Converted {
     pub snapshot: Snapshot,
     /// What was noticed; nothing here keeps the snapshot from existing.
     pub faults: Vec<Fault>,
+    /// Which labels the timeline is about. It is needed to judge the answer, and is no part of the snapshot:
+    /// what was stored before would count as changed.
+    pub label_ids: LabelIds,
 }
+
+/// The id of the label by the id of the timeline's event about it. Of events in answers of before there is none.
+pub type LabelIds = BTreeMap<String, String>;
 
 /// Something about a list that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +74,7 @@ fn shape(error: serde_json::Error) -> Error {
 struct Gatherer<'a> {
     pages: &'a [Page],
     faults: Vec<Fault>,
+    label_ids: LabelIds,
 }
 
 impl Gatherer<'_> {
@@ -145,11 +154,13 @@ pub fn pull_request_of(node: &str, pages: &[Page]) -> Result<Converted, Error> {
     let mut gatherer = Gatherer {
         pages,
         faults: Vec::new(),
+        label_ids: LabelIds::new(),
     };
     let snapshot = snapshot(core, lists, &mut gatherer)?;
     Ok(Converted {
         snapshot,
         faults: gatherer.faults,
+        label_ids: gatherer.label_ids,
     })
 }
 
@@ -277,7 +288,13 @@ fn snapshot(
         Connection::TimelineItems,
         None,
         Some(lists.timeline_items),
-        |_, n: detail::TimelinePageNodes| Ok(timeline::item(n)),
+        |g, n: TimelineNode| {
+            let item = timeline::item(n.item);
+            if let Some(label) = n.label_id {
+                g.label_ids.insert(item.id.clone(), label);
+            }
+            Ok(item)
+        },
     )?;
     let closing_issues = g.collect(
         "closing_issues",

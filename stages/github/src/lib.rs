@@ -54,7 +54,7 @@ pub use ask::{Ask, PAGE, POINT, PageAsk, Sizes, Weight};
 pub use client::{Access, Client, ClientConfig, ClientConfigError};
 pub use commit::HeadOf;
 pub use connect::{API_URL_VARIABLE, ConnectError, connect, credentials};
-pub use convert::{Converted, Fault, key_data_of, pull_request_of};
+pub use convert::{Converted, Fault, LabelIds, key_data_of, pull_request_of};
 pub use cost::{Cost, CostError, NODE_LIMIT, cost};
 pub use credential::Credential;
 pub use error::{Class, Error};

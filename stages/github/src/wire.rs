@@ -11,6 +11,7 @@
 
 use graphql_client::GraphQLQuery;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 pub type DateTime = jiff::Timestamp;
 pub type URI = String;
@@ -147,9 +148,48 @@ pub struct Lists {
     pub reviews: Option<List<detail::ReviewPageNodes>>,
     pub review_threads: List<detail::ReviewThreadPageNodes>,
     pub comments: List<detail::CommentPageNodes>,
-    pub timeline_items: List<detail::TimelinePageNodes>,
+    pub timeline_items: List<TimelineNode>,
     pub closing_issues_references: Option<List<detail::ClosingIssuePageNodes>>,
     pub status_check_rollup: Option<Rollup>,
+}
+
+/// An item of the timeline, with what is no part of its generated type.
+#[derive(Clone, Debug)]
+pub struct TimelineNode {
+    pub item: detail::TimelinePageNodes,
+    /// The id of the label that an event is about; answers of before do not tell it.
+    pub label_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct LabelEvent {
+    label: LabelOfEvent,
+}
+
+#[derive(Deserialize)]
+struct LabelOfEvent {
+    #[serde(default, deserialize_with = "present")]
+    id: Option<String>,
+}
+
+impl TimelineNode {
+    fn read(json: &str) -> serde_json::Result<Self> {
+        use detail::TimelineItem as Item;
+        let item: detail::TimelinePageNodes = serde_json::from_str(json)?;
+        let label_id = if matches!(item, Item::LabeledEvent(_) | Item::UnlabeledEvent(_)) {
+            serde_json::from_str::<LabelEvent>(json)?.label.id
+        } else {
+            None
+        };
+        Ok(Self { item, label_id })
+    }
+}
+
+impl<'de> Deserialize<'de> for TimelineNode {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?;
+        Self::read(json.get()).map_err(serde::de::Error::custom)
+    }
 }
 
 impl From<Contexts> for List<detail::ContextPageNodes> {

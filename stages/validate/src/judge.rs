@@ -111,7 +111,8 @@ pub fn judge(mut fetched: Fetched, cause: &str, recheck_delay: Duration) -> Judg
         let reason = "half a character, replaced with U+FFFD";
         doubts.push(Doubt::of(Rule::Text, "surrogate", reason));
     }
-    doubts.extend(rules::doubts(&snapshot.pull_request));
+    let pr = &snapshot.pull_request;
+    doubts.extend(rules::doubts(pr, &converted.label_ids));
     for doubt in &doubts {
         if doubt.rule == Rule::Capped && doubt.what.as_deref() == Some("files") {
             snapshot.pull_request.files.completeness = Completeness::Partial;

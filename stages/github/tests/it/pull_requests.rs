@@ -146,6 +146,12 @@ async fn every_list_is_paged_to_its_end() {
     assert_eq!(pr.comments.nodes[12].body, "comment 12");
     assert_eq!(pr.timeline.nodes[12].label.as_deref(), Some("label-12"));
     assert_eq!(pr.closing_issues.nodes[12].number, 1012);
+    for item in &pr.timeline.nodes {
+        let mut labels = pr.labels.nodes.iter();
+        let label = labels.find(|label| Some(&label.name) == item.label.as_ref());
+        let id = label.map(|label| &label.id);
+        assert_eq!(whole.label_ids.get(&item.id), id, "{item:?}");
+    }
 
     // However it is asked for, it is the same pull request.
     for (id, sizes) in [(None, small), (Some(id_of(&sim, 7)), LARGE)] {
@@ -240,6 +246,25 @@ fn replace(sim: &Sim, nth: u64, body: &Value) {
         every: Some(nth),
         ..Fault::new(effect).times(1)
     });
+}
+
+/// Answers are kept, and are read again when rules change: those of before do not tell labels' ids.
+#[tokio::test]
+async fn an_event_need_not_tell_the_id_of_its_label() {
+    let sim = thirteen();
+    let real = fetch(&client(&sim), 7, None, LARGE).await.unwrap();
+    let FetchOutcome::Answered { pull_request, .. } = &real.outcome else {
+        panic!("{:?}", real.outcome);
+    };
+    let mut node: Value = serde_json::from_str(pull_request.get()).unwrap();
+    for item in node["timelineItems"]["nodes"].as_array_mut().unwrap() {
+        item["label"].as_object_mut().unwrap().remove("id").unwrap();
+    }
+    let before = pull_request_of(&node.to_string(), &[]).unwrap();
+    assert_eq!(before.label_ids.len(), 0);
+    assert_eq!(before.snapshot, converted(&real).snapshot);
+    node["timelineItems"]["nodes"][0]["label"]["id"] = Value::Null;
+    assert!(pull_request_of(&node.to_string(), &[]).is_err());
 }
 
 /// What GitHub may add tomorrow.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use prmirror_github::LabelIds;
 use prmirror_proto::pull_request::{
     CiContext, Collection, Completeness, PullRequest, StatusRollup, counts_text,
 };
@@ -29,21 +30,21 @@ const TITLE: usize = 256;
 const BODY: usize = 262_144;
 const LABEL: usize = 50;
 
-/// Everything that speaks against a snapshot.
+/// Everything that speaks against a snapshot. Which labels its timeline is about stands beside it.
 #[must_use]
-pub fn doubts(pr: &PullRequest) -> Vec<Doubt> {
-    let rules: [fn(&PullRequest) -> Option<Doubt>; 9] = [
-        torn,
-        merge_commit,
-        files,
-        lines,
-        head,
-        labels,
-        timeline,
-        checks,
-        order,
+pub fn doubts(pr: &PullRequest, label_ids: &LabelIds) -> Vec<Doubt> {
+    let rules = [
+        torn(pr),
+        merge_commit(pr),
+        files(pr),
+        lines(pr),
+        head(pr),
+        labels(pr, label_ids),
+        timeline(pr),
+        checks(pr),
+        order(pr),
     ];
-    let mut doubts: Vec<Doubt> = rules.iter().filter_map(|rule| rule(pr)).collect();
+    let mut doubts: Vec<Doubt> = rules.into_iter().flatten().collect();
     doubts.extend(texts(pr));
     doubts
 }
@@ -148,25 +149,13 @@ fn head(pr: &PullRequest) -> Option<Doubt> {
     })
 }
 
-/// Label events replayed give the labels: in the recorded weeks, but for torn answers and some pull
-/// requests of years before, whose labels were deleted or renamed since. The age of `updatedAt` does not
-/// tell the two apart: it may itself be of before the label that was just added.
-fn labels(pr: &PullRequest) -> Option<Doubt> {
+/// Label events replayed give the labels: in the recorded weeks, but for three torn answers. The age of
+/// `updatedAt` does not tell that it is torn: it may itself be of before the label that was just added.
+fn labels(pr: &PullRequest, label_ids: &LabelIds) -> Option<Doubt> {
     if !is_whole(&pr.timeline) || !is_whole(&pr.labels) {
         return None;
     }
-    let mut replayed = BTreeSet::new();
-    for item in &pr.timeline.nodes {
-        match (item.kind.as_str(), &item.label) {
-            ("LabeledEvent", Some(label)) => {
-                replayed.insert(label.as_str());
-            }
-            ("UnlabeledEvent", Some(label)) => {
-                replayed.remove(label.as_str());
-            }
-            _ => {}
-        }
-    }
+    let replayed = replayed(pr, label_ids);
     let labels: BTreeSet<&str> = pr.labels.nodes.iter().map(|l| l.name.as_str()).collect();
     (replayed != labels).then(|| {
         let only = |of: &BTreeSet<&str>, than: &BTreeSet<&str>| {
@@ -179,6 +168,38 @@ fn labels(pr: &PullRequest) -> Option<Doubt> {
         );
         Doubt::new(Rule::Labels, reason)
     })
+}
+
+/// The labels to which the timeline leads, by the names that they have now.
+///
+/// A label is its id: one that is renamed stays the same, and one that is made anew under the name of another is
+/// none that was there. Where an event does not tell the id, all are taken by their names, for half of the ids
+/// would not say what was taken off.
+fn replayed<'a>(pr: &'a PullRequest, label_ids: &'a LabelIds) -> BTreeSet<&'a str> {
+    let events = pr.timeline.nodes.iter().filter_map(|item| {
+        let is_on = match item.kind.as_str() {
+            "LabeledEvent" => true,
+            "UnlabeledEvent" => false,
+            _ => return None,
+        };
+        let name = item.label.as_deref()?;
+        Some((is_on, label_ids.get(&item.id).map(String::as_str), name))
+    });
+    let by_id = events.clone().all(|(_, id, _)| id.is_some());
+    let mut on = BTreeMap::new();
+    for (is_on, id, name) in events {
+        let label = id.filter(|_| by_id).unwrap_or(name);
+        if is_on {
+            on.insert(label, name);
+        } else {
+            on.remove(label);
+        }
+    }
+    let labels = pr.labels.nodes.iter().filter(|_| by_id);
+    let now: BTreeMap<&str, &str> = labels.map(|l| (l.id.as_str(), l.name.as_str())).collect();
+    on.into_iter()
+        .map(|(label, name)| now.get(label).copied().unwrap_or(name))
+        .collect()
 }
 
 /// What the timeline says last of open or closed, and of draft or ready, is so. It need not say

@@ -41,6 +41,19 @@ fn event(kind: &str, label: Option<&str>) -> Value {
         "actor": null, "label": { "name": label } })
 }
 
+/// The label with this id is put on or taken off.
+fn label_event(kind: &str, id: &str, name: &str) -> Value {
+    let mut event = event(kind, Some(name));
+    event["label"]["id"] = json!(id);
+    event
+}
+
+/// The only label is this one.
+fn one_label(id: &str, name: &str) -> (&'static str, Value) {
+    let label = json!({ "id": id, "name": name, "color": "ededed" });
+    ("/labels", whole(json!([label])))
+}
+
 /// The timeline of [`answer`] with more items.
 fn timeline(more: &[Value]) -> Value {
     let mut items = answer()["timelineItems"]["nodes"]
@@ -309,6 +322,73 @@ fn examples() -> Vec<(Rule, Changes, &'static str, Changes)> {
                     timeline(&[event("UnlabeledEvent", Some("bug"))]),
                 ),
             ],
+        ),
+        // What is taken off is another label of that name, which was there before.
+        (
+            Rule::Labels,
+            vec![(
+                "/timelineItems",
+                timeline(&[label_event("UnlabeledEvent", "LA_1", "bug")]),
+            )],
+            "validate-labels",
+            vec![(
+                "/timelineItems",
+                timeline(&[label_event("UnlabeledEvent", "LA_0", "bug")]),
+            )],
+        ),
+        // One that was made anew under that name is there in the place of the one that was deleted.
+        (
+            Rule::Labels,
+            vec![
+                (
+                    "/timelineItems",
+                    timeline(&[label_event("UnlabeledEvent", "LA_1", "bug")]),
+                ),
+                one_label("LA_2", "bug"),
+            ],
+            "validate-labels",
+            vec![
+                (
+                    "/timelineItems",
+                    timeline(&[label_event("LabeledEvent", "LA_2", "bug")]),
+                ),
+                one_label("LA_2", "bug"),
+            ],
+        ),
+        // A label that was renamed is the same.
+        (
+            Rule::Labels,
+            vec![one_label("LA_2", "defect")],
+            "validate-labels",
+            vec![one_label("LA_1", "defect")],
+        ),
+        (
+            Rule::Labels,
+            vec![
+                (
+                    "/timelineItems",
+                    timeline(&[label_event("UnlabeledEvent", "LA_2", "bug")]),
+                ),
+                ("/labels", whole(json!([]))),
+            ],
+            "validate-labels",
+            vec![
+                (
+                    "/timelineItems",
+                    timeline(&[label_event("UnlabeledEvent", "LA_1", "defect")]),
+                ),
+                ("/labels", whole(json!([]))),
+            ],
+        ),
+        // Answers of before know labels by their names alone.
+        (
+            Rule::Labels,
+            vec![
+                ("/timelineItems/nodes/0/label", json!({ "name": "bug" })),
+                one_label("LA_1", "defect"),
+            ],
+            "validate-labels",
+            vec![("/timelineItems/nodes/0/label", json!({ "name": "bug" }))],
         ),
         (
             Rule::Timeline,

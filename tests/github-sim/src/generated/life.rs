@@ -152,7 +152,7 @@ impl<'a> Life<'a> {
             .iter()
             .find(|(n, _)| *n == name)
             .map_or("ededed", |(_, c)| c);
-        let id = names::label_id(self.key.database_id, name);
+        let id = node_id::of_label(self.key.database_id, name);
         self.push("labels", json!({ "id": id, "name": name, "color": color }));
         let actor = self.someone_or_bot();
         let label = json!({ "label": { "id": id, "name": name, "color": color } });

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::random::{Random, hash};
+use crate::random::Random;
 
 /// The label of a pull request that waits for its checks.
 pub(super) const AWAITS_CHECKS: &str = "awaiting-CI";
@@ -210,10 +210,4 @@ pub(super) fn check(index: u64) -> (String, bool) {
     } else {
         (name(&CHECKS, index - index / 20), false)
     }
-}
-
-/// A label's node id.
-pub(super) fn label_id(database_id: u64, name: &str) -> String {
-    let unique = hash(name) & 0xffff_ffff;
-    crate::world::node_id::encode("LA", &[database_id, unique])
 }

@@ -6,7 +6,7 @@
 //! totals follow the list, and the end of a cut timeline explains how the pull request became what
 //! it is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
@@ -77,6 +77,13 @@ fn nodes<'m>(map: &'m mut Map<String, Value>, list: &str) -> &'m mut [Value] {
 
 fn text<'v>(value: &'v Value, key: &str) -> Option<&'v str> {
     value.get(key)?.as_str()
+}
+
+/// A label with what tells it from every other: its id, for several had one name, one after the other; or its
+/// name, where no id was recorded.
+fn keyed(label: &Value) -> Option<(String, Value)> {
+    let key = text(label, "id").or_else(|| text(label, "name"))?;
+    Some((key.to_owned(), label.clone()))
 }
 
 /// Sets a field that is missing.
@@ -282,18 +289,18 @@ impl About<'_> {
     /// The timeline's oldest items were kept: the last ones, which made the pull request what it is,
     /// are added, at the time at which the record breaks off.
     fn end_of_timeline(&self, map: &mut Map<String, Value>, at: &Value) {
-        let name = |label: &Value| text(label, "name").map(str::to_owned);
-        let labels: BTreeSet<String> = nodes(map, "labels").iter().filter_map(name).collect();
-        let mut replayed = BTreeSet::new();
+        let labels: BTreeMap<String, Value> =
+            nodes(map, "labels").iter().filter_map(keyed).collect();
+        let mut replayed = BTreeMap::new();
         let mut is_open = true;
         for item in nodes(map, "timelineItems") {
-            let label = item.pointer("/label/name").and_then(Value::as_str);
+            let label = item.get("label").and_then(keyed);
             match (text(item, "__typename").unwrap_or_default(), label) {
-                ("LabeledEvent", Some(label)) => {
-                    replayed.insert(label.to_owned());
+                ("LabeledEvent", Some((key, label))) => {
+                    replayed.insert(key, label);
                 }
-                ("UnlabeledEvent", Some(label)) => {
-                    replayed.remove(label);
+                ("UnlabeledEvent", Some((key, _))) => {
+                    replayed.remove(&key);
                 }
                 ("ClosedEvent" | "MergedEvent", _) => is_open = false,
                 ("ReopenedEvent", _) => is_open = true,
@@ -310,15 +317,16 @@ impl About<'_> {
             }
             end.push(item);
         };
-        for label in labels.difference(&replayed) {
-            event("LabeledEvent", label, json!({ "label": { "name": label } }));
+        // What is taken off comes first: it may have the name of what is put on.
+        for (key, label) in &replayed {
+            if !labels.contains_key(key) {
+                event("UnlabeledEvent", key, json!({ "label": label }));
+            }
         }
-        for label in replayed.difference(&labels) {
-            event(
-                "UnlabeledEvent",
-                label,
-                json!({ "label": { "name": label } }),
-            );
+        for (key, label) in &labels {
+            if !replayed.contains_key(key) {
+                event("LabeledEvent", key, json!({ "label": label }));
+            }
         }
         let state = map.get("state").and_then(Value::as_str).unwrap_or_default();
         match (state, is_open) {

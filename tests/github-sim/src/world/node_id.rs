@@ -7,6 +7,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::random::hash;
+
 /// Returns the id of a thing: `PR_kwDOFcwZ1c5LP1Me` for `("PR", &[365697493, 1262442270])`.
 pub(crate) fn encode(prefix: &str, parts: &[u64]) -> String {
     let mut bytes = Vec::with_capacity(16);
@@ -17,6 +19,11 @@ pub(crate) fn encode(prefix: &str, parts: &[u64]) -> String {
         push(&mut bytes, *part);
     }
     format!("{prefix}_{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// Returns the id of a label of which only the name is known: it is the same wherever it is carried.
+pub(crate) fn of_label(database_id: u64, name: &str) -> String {
+    encode("LA", &[database_id, hash(name) & 0xffff_ffff])
 }
 
 /// Returns the prefix and the numbers behind the leading zero, or nothing when `id` has another shape.

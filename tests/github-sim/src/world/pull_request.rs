@@ -1,5 +1,7 @@
 //! One pull request as the world holds it.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -107,8 +109,41 @@ pub(crate) fn complete(
         created_at: created_at.as_str().unwrap_or_default(),
     };
     shapes.complete_pull_request(value, &fill);
+    labels_of_events(value, repository.database_id);
     derive(value, header.state);
     Ok(header)
+}
+
+/// Tells which label each event of the timeline is about, where only a name is known: the label of that name that
+/// is there, else that of which another event tells, else one that is known by its name.
+fn labels_of_events(value: &mut Value, database_id: u64) {
+    let nodes = |list: &str| {
+        let nodes = value.pointer(list).and_then(Value::as_array);
+        nodes.into_iter().flatten()
+    };
+    let of_events = || nodes("/timelineItems/nodes").filter_map(|item| item.get("label"));
+    if of_events().all(|label| label.get("id").is_some()) {
+        return;
+    }
+    // Of several of one name the last one counts, and what is there comes last.
+    let named = |label: &Value| {
+        let name = label.get("name")?.as_str()?.to_owned();
+        Some((name, label.get("id")?.clone()))
+    };
+    let ids: HashMap<String, Value> = of_events()
+        .chain(nodes("/labels/nodes"))
+        .filter_map(named)
+        .collect();
+    let items = value.pointer_mut("/timelineItems/nodes");
+    let items = items.and_then(Value::as_array_mut).into_iter().flatten();
+    for label in items.filter_map(|item| item.get_mut("label")?.as_object_mut()) {
+        let name = label.get("name").and_then(Value::as_str);
+        let name = name.unwrap_or_default().to_owned();
+        label.entry("id").or_insert_with(|| {
+            let known = ids.get(&name).cloned();
+            known.unwrap_or_else(|| json!(node_id::of_label(database_id, &name)))
+        });
+    }
 }
 
 /// Reads what lists are ordered and filtered by.

@@ -25,21 +25,21 @@ fn assert_coherent(pr: &Value) {
     let timeline = list(pr, "timelineItems");
     let of_kind = |kind: &str| timeline.iter().filter(|i| i["__typename"] == kind).count();
 
+    let known = |label: &Value| {
+        let text = |key: &str| Some(label[key].as_str()?.to_owned());
+        Some((text("id")?, text("name")?))
+    };
     let mut labels = BTreeSet::new();
     for item in timeline {
-        let label = item["label"]["name"].as_str().map(str::to_owned);
+        let label = known(&item["label"]);
         match (item["__typename"].as_str().unwrap(), label) {
             ("LabeledEvent", Some(label)) => assert!(labels.insert(label), "#{number}"),
             ("UnlabeledEvent", Some(label)) => assert!(labels.remove(&label), "#{number}"),
             _ => {}
         }
     }
-    let name = |l: &Value| l["name"].as_str().unwrap().to_owned();
-    assert_eq!(
-        labels,
-        list(pr, "labels").iter().map(name).collect(),
-        "#{number}"
-    );
+    let there = list(pr, "labels").iter().map(|label| known(label).unwrap());
+    assert_eq!(labels, there.collect(), "#{number}");
 
     let files = list(pr, "files");
     let sum = |key: &str| files.iter().map(|f| f[key].as_u64().unwrap()).sum::<u64>();

@@ -184,6 +184,42 @@ async fn documents_that_are_not_valid_are_refused_in_githubs_words() {
     );
 }
 
+/// Whoever makes up a pull request names labels; each event tells an id that agrees with the list and with the
+/// other events.
+#[tokio::test]
+async fn an_event_tells_which_label_it_is_about() {
+    let sim = empty();
+    let event = |kind: &str, name: &str| json!({ "__typename": kind, "label": { "name": name } });
+    let pr = json!({
+        "number": 7, "labels": [{ "id": "LA_1", "name": "bug" }, { "name": "draft" }],
+        "timelineItems": [event("LabeledEvent", "bug"), event("LabeledEvent", "draft"),
+            event("LabeledEvent", "old"), event("UnlabeledEvent", "old")],
+    });
+    sim.add_pr(OWNER, NAME, pr).unwrap();
+    let listed = sim.truth_of(OWNER, NAME, 7).unwrap()["labels"]["nodes"].clone();
+    sim.update_pr(OWNER, NAME, 7, |pr| {
+        pr["labels"] = json!([]);
+        let items = pr["timelineItems"]["nodes"].as_array_mut().unwrap();
+        items.extend(["bug", "draft"].map(|name| event("UnlabeledEvent", name)));
+    })
+    .unwrap();
+    let id = sim.truth_of(OWNER, NAME, 7).unwrap()["id"].clone();
+    let variables = json!({ "id": id, "page": 100, "threadComments": 1 });
+    let served = data(&sim, "PagesById", variables).await;
+    let items = served["node"]["timelineItems"]["nodes"].as_array().unwrap();
+    let ids: Vec<&Value> = items.iter().map(|item| &item["label"]["id"]).collect();
+    let bug = json!("LA_1");
+    let (bug, draft, old) = (&bug, &listed[1]["id"], ids[2]);
+    assert_eq!(ids, [bug, draft, old, old, bug, draft]);
+    for made_up in [draft, old] {
+        assert!(
+            made_up.as_str().is_some_and(|id| id.starts_with("L")),
+            "{ids:?}"
+        );
+    }
+    assert!(draft != old && draft != bug && old != bug, "{ids:?}");
+}
+
 #[tokio::test]
 async fn what_does_not_exist_is_null_with_an_error_at_its_place() {
     let sim = empty();

@@ -288,6 +288,36 @@ async fn a_moving_recording_agrees_with_its_file() {
     );
 }
 
+/// Several labels had one name, one after the other: a timeline that was cut ends with what took the old one off.
+#[test]
+fn the_end_of_a_timeline_tells_labels_by_their_ids() {
+    let (_folder, path) = folder();
+    let bug = |id: &str| json!({ "id": id, "name": "bug" });
+    let event = |kind: &str, id: &str| json!({ "__typename": kind, "label": bug(id) });
+    let mut items = vec![json!({ "__typename": "MentionedEvent" }); 97];
+    items.push(event("LabeledEvent", "LA_0"));
+    items.push(event("LabeledEvent", "LA_1"));
+    items.push(event("UnlabeledEvent", "LA_0"));
+    let mut record = record(1, "2024-10-10T00:00:00Z", "cut");
+    record["pull_request"]["labels"] = json!({ "nodes": [bug("LA_2")] });
+    record["pull_request"]["timelineItems"] = json!({ "nodes": items });
+    write(&path, &[record]);
+    let truth = play(&path, None, None).unwrap().truth("octo-org", "tape");
+    let events = list(&truth[0], "timelineItems")[97..].iter();
+    let events = events.map(|item| (item["__typename"].as_str(), item["label"]["id"].as_str()));
+    let events: Vec<_> = events
+        .map(|(kind, id)| (kind.unwrap(), id.unwrap()))
+        .collect();
+    let expected = [
+        ("LabeledEvent", "LA_0"),
+        ("LabeledEvent", "LA_1"),
+        ("UnlabeledEvent", "LA_0"),
+        ("UnlabeledEvent", "LA_1"),
+        ("LabeledEvent", "LA_2"),
+    ];
+    assert_eq!(events, expected);
+}
+
 #[test]
 fn a_running_clock_plays_to_its_end() {
     let (_folder, path) = folder();

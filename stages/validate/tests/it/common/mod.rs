@@ -68,7 +68,7 @@ pub(crate) fn answer() -> Value {
             "comments": whole(json!([reply])) }])),
         "comments": whole(json!([comment])),
         "timelineItems": whole(json!([{ "__typename": "LabeledEvent", "id": "LE_1", "createdAt": at,
-            "actor": user, "label": { "name": "bug" } }])),
+            "actor": user, "label": { "id": "LA_1", "name": "bug" } }])),
         "closingIssuesReferences": whole(json!([{ "id": "I_1", "number": 3, "title": "An issue",
             "url": "https://github.com/octo-org/octo-repo/issues/3" }])),
         "statusCheckRollup": { "state": "SUCCESS", "contexts": checks },
