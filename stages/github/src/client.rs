@@ -129,6 +129,8 @@ struct Record {
     bytes: u64,
     /// Points, when it failed.
     wasted: Option<u64>,
+    /// What GitHub said of the hour, which the headers of a failure tell as well.
+    told: Option<Told>,
 }
 
 /// What one request is about, for the cost records.
@@ -315,7 +317,7 @@ impl Client {
     ) -> Result<Answer, Error> {
         let sent_at = Timestamp::now();
         let begun = Instant::now();
-        let exchange = tokio::select! {
+        let mut exchange = tokio::select! {
             exchange = self.exchange(&turn.account, purpose, body, sent_at) => exchange,
             // Going on would be a second request under way.
             () = turn.lost.cancelled() => {
@@ -323,13 +325,13 @@ impl Client {
                 Exchange::failed(Error::Transport(lost), Some(begun))
             }
         };
+        let told = learn(&turn.account, &mut exchange);
         let Exchange {
             mut result,
             bytes,
-            headers,
+            headers: _,
             sent,
         } = exchange;
-        learn(&turn.account, &mut result, headers);
         // What was asked to get a token has records of its own.
         let Some(clock) = sent else {
             return result;
@@ -341,6 +343,7 @@ impl Client {
             elapsed,
             bytes,
             wasted: wasted.and_then(|_| price()),
+            told,
         };
         let charge = self.charge(&turn.account.name, purpose, &result, &record);
         if let Ok(answer) = &mut result {
@@ -435,6 +438,7 @@ impl Client {
             elapsed,
             bytes,
             wasted,
+            told,
         } = *record;
         let rate_limit = result.as_ref().ok().and_then(|a| a.rate_limit.as_ref());
         let record = ApiCost {
@@ -453,9 +457,9 @@ impl Client {
             sent_at,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
             points: rate_limit.map(|rate| rate.cost),
-            remaining: rate_limit.map(|rate| rate.remaining),
-            limit: rate_limit.map(|rate| rate.limit),
-            reset_at: rate_limit.map(|rate| rate.reset_at),
+            remaining: told.map(|told| told.remaining),
+            limit: told.map(|told| told.limit),
+            reset_at: told.map(|told| told.reset_at),
             bytes,
             pull_requests: purpose.pull_requests,
             outcome: match result {
@@ -468,18 +472,16 @@ impl Client {
     }
 }
 
-/// Learns from an answer where the token stands. A secondary limit that follows upon another is
-/// waited out longer than GitHub asks for.
-fn learn(
-    account: &Account,
-    result: &mut Result<Answer, Error>,
-    headers: Option<(Timestamp, Option<Told>)>,
-) {
+/// Learns from an answer where the token stands, and returns what GitHub said of its hour. A secondary
+/// limit that follows upon another is waited out longer than GitHub asks for.
+fn learn(account: &Account, exchange: &mut Exchange) -> Option<Told> {
+    let is_sent = exchange.sent.is_some();
     let mut told = None;
-    if let Some((date, in_headers)) = headers {
+    if let Some((date, in_headers)) = exchange.headers {
         account.clock_told(date);
         told = in_headers;
     }
+    let result = &mut exchange.result;
     if let Some(rate) = result.as_ref().ok().and_then(|a| a.rate_limit.as_ref()) {
         told = Some(Told {
             limit: rate.limit,
@@ -490,7 +492,9 @@ fn learn(
     account.learn(|standing, now| {
         match told {
             Some(told) => standing.tell(told, now),
-            None => standing.unaccounted(),
+            None if is_sent => standing.unaccounted(),
+            // There was no token to send it with: it has cost nothing.
+            None => {}
         }
         match result {
             Ok(_) => standing.succeeded(now),
@@ -528,6 +532,7 @@ fn learn(
     {
         tracing::warn!(token = account.name, ?pause, %error, "GitHub asks to wait");
     }
+    told
 }
 
 /// An error with its causes on one line; reqwest's own text leaves them out.
@@ -540,4 +545,32 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Points that may have been spent, after an exchange that broke off.
+    fn reserved_after(sent: Option<Instant>) -> u64 {
+        let rules = Rules {
+            floor: 0,
+            realtime_reserve: 0,
+            requests_per_minute: 0,
+            window: Access::WINDOW,
+        };
+        let token = Token::new("a-token").unwrap();
+        let account = Account::new(token.into(), rules, 1, Store::Here);
+        let error = Error::Transport("the connection broke".to_owned());
+        let told = learn(&account, &mut Exchange::failed(error, sent));
+        assert_eq!(told, None);
+        account.learn(|standing, _| standing.reserved)
+    }
+
+    #[test]
+    fn only_what_was_sent_may_have_cost_something() {
+        assert_eq!(reserved_after(None), 0);
+        assert!(reserved_after(Some(Instant::now())) > 0);
+    }
 }

@@ -91,9 +91,9 @@ pub fn answer(status: u16, body: &str) -> Effect {
     }
 }
 
-/// JSON of every kind that is no answer.
+/// Answers with status 200 that are none: JSON of every kind, a pull request as REST shows it, and no JSON.
 #[must_use]
-pub fn misshapen() -> [Effect; 9] {
+pub fn misshapen() -> [Effect; 11] {
     [
         answer(200, "null"),
         answer(200, "[]"),
@@ -104,6 +104,11 @@ pub fn misshapen() -> [Effect; 9] {
         answer(200, r#"{"data":{"a0":{"id":5},"repository":[]}}"#),
         answer(200, r#"{"data":{"a0":null,"repository":null}}"#),
         answer(200, r#"{"data":{},"errors":{"message":"one"}}"#),
+        answer(
+            200,
+            r#"{"url":"/pulls/3","id":1,"number":3,"state":"open"}"#,
+        ),
+        answer(200, "<html><title>Unicorn!</title></html>"),
     ]
 }
 

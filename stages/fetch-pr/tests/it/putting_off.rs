@@ -12,7 +12,7 @@ use prmirror_kit::config::FetchConfig;
 use prmirror_kit::testing::{NatsServer, Running, eventually, eventually_equal, setup, stored};
 use prmirror_kit::{Bus, Outgoing, Stage as _};
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::state::{Parked, Stubborn};
 use prmirror_proto::subjects::{
     BUCKET_STUBBORN, STREAM_CHANGES, STREAM_FETCHED, parked_key, stubborn_key,
@@ -172,6 +172,54 @@ async fn failures_are_kept_until_it_comes_or_is_set_aside() {
     let stage = process(&world, &bus, config());
     assert_eq!(told(stage.handle(&request).await), [fetched(3)]);
     assert_eq!(stubborn(&bus, 3).await, None);
+}
+
+/// A pull request of which a list does not come is left alone for longer each time, by every process; who
+/// sees something new of it need not wait.
+#[tokio::test]
+async fn what_does_not_come_whole_is_left_alone_for_longer_each_time() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let world = World::new();
+    let comments: Vec<_> = (0..25).map(|n| json!({ "body": n.to_string() })).collect();
+    let long = json!({ "number": 2, "comments": comments });
+    world.sim.add_pr(OWNER, NAME, long).unwrap();
+    // Its header has no nodes, and every page of comments has more.
+    world.sim.faults().add(Fault {
+        nodes_above: Some(3),
+        ..Fault::new(Effect::TimeOut).number(2)
+    });
+    let handled = async |request: &ChangeRequest| {
+        let one = FetchConfig {
+            max_attempts: 1,
+            ..config()
+        };
+        let stage = process(&world, &bus, one);
+        told(stage.handle(&[delivery(request)]).await)
+    };
+    let seen = world.request(2);
+    let again = ChangeRequest {
+        source: Source::Recheck,
+        ..seen.clone()
+    };
+    pause(&handled(&seen).await[0]);
+    assert_eq!(handled(&seen).await, [fetched(2)], "its header");
+    let slack = Duration::from_secs(10);
+    for (attempts, seconds) in [(2, 60), (3, 120), (4, 240)] {
+        let before = world.sim.stats().requests;
+        assert_eq!(handled(&seen).await, [fetched(2)], "without its comments");
+        let asked = world.sim.stats().requests;
+        assert!(asked - before >= 3, "the header, and pages of two sizes");
+        let known = stubborn(&bus, 2).await.unwrap();
+        assert_eq!(known.attempts, attempts);
+        let left = pause(&handled(&again).await[0]);
+        let whole = Duration::from_secs(seconds);
+        assert!(left > whole - slack && left <= whole, "{left:?}");
+        assert_eq!(world.sim.stats().requests, asked, "nobody was asked");
+    }
+    world.sim.faults().clear();
+    assert_eq!(handled(&seen).await, [fetched(2)]);
+    assert_eq!(stubborn(&bus, 2).await, None, "success ends it");
 }
 
 /// An answer that says that the token may not see what was asked for.

@@ -117,7 +117,7 @@ impl Account {
             let remaining = knowledge.standing.remaining;
             tracing::warn!(
                 token = self.name, remaining, %until,
-                "points below the floor; bulk work waits for the reset"
+                "points used up or below the floor; bulk work waits"
             );
         }
     }

@@ -49,7 +49,7 @@ pub(crate) enum Leave {
     Now,
     /// Not before this time, to keep pace.
     Paced(Timestamp),
-    /// Not before this time: the points are used up to what must be left.
+    /// Not before this time: the points are used up to what must be left, or altogether, as GitHub says.
     Low(Timestamp),
     /// Not before this time: a secondary limit.
     Paused(Timestamp),
@@ -88,6 +88,9 @@ pub(crate) struct Standing {
     pub(crate) reserved: u64,
     /// When GitHub's last word came.
     pub(crate) told_at: Option<Timestamp>,
+    /// The points are used up until then, a refusal said. It is kept apart from the hour, for it need not agree
+    /// with what is known of that: a refusal may name another time, and say nothing of what is left.
+    pub(crate) used_up_until: Option<Timestamp>,
     /// A secondary limit lasts until then.
     pub(crate) paused_until: Option<Timestamp>,
     /// Secondary limits since something last succeeded.
@@ -99,31 +102,45 @@ pub(crate) struct Standing {
 impl Standing {
     /// Whether a request of this urgency may be sent at `now`.
     pub(crate) fn leave(&self, urgency: Urgency, rules: &Rules, now: Timestamp) -> Leave {
-        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+        let to_come = |at: &Timestamp| now < *at;
+        if let Some(until) = self.paused_until.filter(to_come) {
             return Leave::Paused(until);
         }
-        let mut paced = self.burst_over(rules).filter(|at| now < *at);
-        if let Some((limit, remaining, reset_at)) = self.hour(now) {
-            let available = remaining.saturating_sub(self.reserved);
-            let keep = match urgency {
-                Urgency::Realtime => rules.floor.saturating_sub(rules.realtime_reserve),
-                Urgency::Bulk => rules.floor,
-            };
-            if available < keep.max(1) {
-                return Leave::Low(reset_at.checked_add(SECOND).unwrap_or(reset_at));
-            }
-            if urgency == Urgency::Bulk {
-                // The last one is sent as well: it is below the floor that work waits for the reset.
-                let left = (available - keep).max(1);
-                let share = PACED_SHARE * limit.saturating_sub(keep) as f64;
-                // On the line that falls from this share to nothing within the window.
-                let ahead = rules.window.as_secs_f64() * left as f64 / share.max(1.0);
-                let ahead = SignedDuration::try_from_secs_f64(ahead).unwrap_or(SignedDuration::MAX);
-                let on_the_line = reset_at.checked_sub(ahead).unwrap_or(now);
-                paced = paced.max(Some(on_the_line).filter(|at| now < *at));
-            }
+        let keep = match urgency {
+            Urgency::Realtime => rules.floor.saturating_sub(rules.realtime_reserve),
+            Urgency::Bulk => rules.floor,
+        };
+        let low = self.used_up_until.max(self.low_until(keep, now));
+        if let Some(until) = low.filter(to_come) {
+            return Leave::Low(until);
         }
+        let spread = match urgency {
+            Urgency::Realtime => None,
+            Urgency::Bulk => self.on_the_line(keep, rules, now),
+        };
+        let paced = self.burst_over(rules).max(spread).filter(to_come);
         paced.map_or(Leave::Now, Leave::Paced)
+    }
+
+    /// When there are more points again than so many that are kept, if there are not.
+    fn low_until(&self, keep: u64, now: Timestamp) -> Option<Timestamp> {
+        let (_, remaining, reset_at) = self.hour(now)?;
+        let available = remaining.saturating_sub(self.reserved);
+        let renewed = reset_at.checked_add(SECOND).unwrap_or(reset_at);
+        (available < keep.max(1)).then_some(renewed)
+    }
+
+    /// When the points above those that are kept are no fewer than on the line that falls from the share that
+    /// is spread to nothing within the window.
+    fn on_the_line(&self, keep: u64, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
+        let (limit, remaining, reset_at) = self.hour(now)?;
+        let available = remaining.saturating_sub(self.reserved);
+        // The last one is sent as well: it is below the floor that work waits for the reset.
+        let left = available.saturating_sub(keep).max(1);
+        let share = PACED_SHARE * limit.saturating_sub(keep) as f64;
+        let ahead = rules.window.as_secs_f64() * left as f64 / share.max(1.0);
+        let ahead = SignedDuration::try_from_secs_f64(ahead).unwrap_or(SignedDuration::MAX);
+        reset_at.checked_sub(ahead).ok()
     }
 
     /// What is known of the present hour.
@@ -172,14 +189,10 @@ impl Standing {
         self.told_at = self.told_at.max(Some(now));
     }
 
-    /// The hour's points are used up, GitHub says, and the next hour begins after so long.
+    /// The hour's points are used up, GitHub says, and it is not to be asked for so long. What it says of the
+    /// hour besides holds as well.
     pub(crate) fn exhausted(&mut self, pause: Duration, now: Timestamp) {
-        // The pause has a second for the rounding in it, and so has ours.
-        let reset_at = now.checked_add(pause).and_then(|at| at.checked_sub(SECOND));
-        self.limit.get_or_insert(0);
-        self.remaining = Some(0);
-        // GitHub's last word: a refusal that does not speak of the hour ends sooner than the hour.
-        self.reset_at = reset_at.ok().or(self.reset_at);
+        self.used_up_until = self.used_up_until.max(now.checked_add(pause).ok());
         self.told_at = Some(now);
     }
 
@@ -238,6 +251,7 @@ impl Standing {
                 self.told_at = other.told_at;
             }
         }
+        self.used_up_until = self.used_up_until.max(other.used_up_until);
         self.paused_until = self.paused_until.max(other.paused_until);
         self.spaced_until = self.spaced_until.max(other.spaced_until);
     }

@@ -120,13 +120,28 @@ fn an_answer_that_was_overtaken_gives_no_points_back() {
 #[test]
 fn used_up_points_are_waited_for_as_long_as_the_refusal_says() {
     let pause = Duration::from_secs(61);
-    let mut unknown = Standing::default();
-    unknown.exhausted(pause, at(0));
-    assert_eq!(realtime(&unknown, 0), Leave::Low(at(61)));
-    let mut known = told(4_000);
-    known.exhausted(pause, at(0));
-    assert_eq!(realtime(&known, 0), Leave::Low(at(61)));
-    assert_eq!(realtime(&known, 61), Leave::Now);
+    for known in [Standing::default(), told(4_000)] {
+        // The entry has what was known before, and takes over what is known now with its next change.
+        let (mut here, mut entry) = (known.clone(), known);
+        here.exhausted(pause, at(0));
+        entry.merge(&here);
+        here.merge(&entry);
+        for standing in [&here, &entry] {
+            assert_eq!(realtime(standing, 0), Leave::Low(at(61)));
+            assert_eq!(bulk(standing, 60), Leave::Low(at(61)));
+            assert_eq!(realtime(standing, 61), Leave::Now);
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_names_a_shorter_time_does_not_end_the_hour() {
+    let mut standing = told(0);
+    standing.exhausted(Duration::from_secs(61), at(0));
+    for second in [0, 61] {
+        assert_eq!(realtime(&standing, second), Leave::Low(at(HOUR + 1)));
+    }
+    assert_eq!(realtime(&standing, HOUR + 1), Leave::Now);
 }
 
 #[test]
@@ -191,16 +206,20 @@ fn the_urgent_come_first_and_then_who_came_first() {
 fn standing() -> impl Strategy<Value = Standing> {
     let time = || proptest::option::of((0_i64..10).prop_map(|n| at(n * 600)));
     let hour = proptest::option::of((0_u64..5_000, 0_i64..4));
-    (hour, 0_u64..100, time(), time(), 0_u32..9, time()).prop_map(
-        |(hour, reserved, told_at, paused_until, strikes, spaced_until)| Standing {
-            limit: hour.map(|_| 5_000),
-            remaining: hour.map(|(remaining, _)| remaining),
-            reset_at: hour.map(|(_, hour)| at(hour * HOUR)),
-            reserved,
-            told_at,
-            paused_until,
-            strikes,
-            spaced_until,
+    let until = (time(), time(), time());
+    (hour, 0_u64..100, time(), until, 0_u32..9).prop_map(
+        |(hour, reserved, told_at, (used_up_until, paused_until, spaced_until), strikes)| {
+            Standing {
+                limit: hour.map(|_| 5_000),
+                remaining: hour.map(|(remaining, _)| remaining),
+                reset_at: hour.map(|(_, hour)| at(hour * HOUR)),
+                reserved,
+                told_at,
+                used_up_until,
+                paused_until,
+                strikes,
+                spaced_until,
+            }
         },
     )
 }

@@ -1,20 +1,21 @@
 //! The budget that processes share: leases, limits, several tokens, Apps. A simulator that bans a
 //! client fails its test.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::common::{self, KEY, NAME, OWNER, repository};
-use github_sim::{Config, Effect, Fault, Sim, Tokens};
+use github_sim::{Config, Effect, Fault, SecondaryLimits, Sim, Tokens};
 use prmirror_github::{
     Access, App, Class, Client, Credential, Error, Installation, KeyDataQuery, Token,
 };
 use prmirror_kit::Bus;
 use prmirror_kit::proto::subjects::BUCKET_BUDGETS;
 use prmirror_kit::testing::NatsServer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const BULK: KeyDataQuery = KeyDataQuery::Created;
 const REALTIME: KeyDataQuery = KeyDataQuery::Updated;
@@ -221,7 +222,7 @@ async fn a_holder_that_lost_its_lease_stops() {
     .await;
     let kv = bus.kv(BUCKET_BUDGETS).await.unwrap();
     let key = format!("token.{}", name(&sim));
-    kv.put(&key, &serde_json::json!({})).await.unwrap();
+    kv.put(&key, &json!({})).await.unwrap();
     let error = asking.await.unwrap().unwrap_err();
     assert_eq!(error.code(), "github-transport");
     ask(&client, BULK).await.unwrap();
@@ -305,6 +306,89 @@ async fn realtime_work_has_points_that_bulk_work_leaves() {
     assert!((17..20).contains(&left), "{left}");
 }
 
+/// GitHub takes points for a time-out when it is over, and its answer does not have them yet: until the next
+/// one tells they are taken to be gone.
+#[tokio::test]
+async fn a_time_out_near_the_floor_is_waited_out() {
+    let sim = Sim::start(empty()).unwrap();
+    let floor = 40;
+    let client = client(Access {
+        floor,
+        ..access(&sim, None)
+    });
+    sim.leave_points(sim.token(), 62);
+    ask(&client, REALTIME).await.unwrap();
+    sim.faults().add(Fault::new(Effect::TimeOut).times(1));
+    let error = ask(&client, REALTIME).await.unwrap_err();
+    assert_eq!(error.code(), "github-server");
+    let low = ask(&client, REALTIME).await.unwrap_err();
+    assert!(wait(&low) > Duration::from_secs(3_500), "{low}");
+    assert_eq!(sim.stats().requests, 2, "nothing more was sent");
+    let left = sim.points_left(sim.token());
+    assert!(left >= floor, "{left}");
+}
+
+/// The headers of a failure tell what is left, and the next record what GitHub has taken meanwhile.
+#[tokio::test]
+async fn what_a_time_out_costs_beyond_its_document_is_recorded() {
+    let sim = Sim::start(empty()).unwrap();
+    let (client, mut costs) = Client::new(access(&sim, None)).unwrap();
+    sim.faults().add(Fault::new(Effect::TimeOut).times(1));
+    ask(&client, BULK).await.unwrap_err();
+    ask(&client, BULK).await.unwrap();
+    let failed = costs.recv().await.unwrap();
+    let next = costs.recv().await.unwrap();
+    assert_eq!(
+        (failed.outcome.as_str(), failed.points, failed.limit),
+        ("github-server", None, Some(5_000))
+    );
+    assert_eq!(failed.reset_at, next.reset_at);
+    let gone = failed.remaining.unwrap() - next.remaining.unwrap();
+    let beyond = SecondaryLimits::default().time_out_points;
+    assert_eq!(gone, next.points.unwrap() + beyond);
+}
+
+/// GitHub's word that the points are used up holds for all processes as long as it says, also when it
+/// contradicts what the headers tell of the hour.
+#[tokio::test]
+async fn a_refusal_that_does_not_speak_of_the_hour_is_not_forgotten() {
+    let nats = NatsServer::start().await;
+    let bus = nats.bus().await;
+    let sim = Sim::start(empty()).unwrap();
+    let (first, second) = (
+        client(access(&sim, Some(&bus))),
+        client(access(&sim, Some(&bus))),
+    );
+    ask(&first, REALTIME).await.unwrap();
+    let said = json!({
+        "errors": [{ "type": "RATE_LIMITED", "message": "API rate limit exceeded" }],
+    });
+    let refusal = Effect::Replace {
+        status: 200,
+        headers: BTreeMap::new(),
+        body: said.to_string(),
+    };
+    sim.faults().add(Fault::new(refusal).times(1));
+    let minute = Duration::from_secs(60);
+    let error = ask(&first, REALTIME).await.unwrap_err();
+    assert_eq!(error.code(), "github-rate-limited");
+    assert_eq!(wait(&error), minute);
+    // That changes the entry: what is known here goes into it, and what it has is taken over.
+    eventually("the lease is given up", || async {
+        let entry = entry(&bus, &name(&sim)).await?;
+        (entry["leases"] == json!([])).then_some(())
+    })
+    .await;
+    for client in [&first, &second] {
+        let error = ask(client, REALTIME).await.unwrap_err();
+        assert_eq!(error.code(), "github-rate-limited");
+        let left = wait(&error);
+        assert!(left > minute / 2 && left <= minute, "{left:?}");
+    }
+    assert_eq!(sim.stats().requests, 2, "nothing more was sent");
+    assert!(sim.points_left(sim.token()) > 4_900);
+}
+
 #[tokio::test]
 async fn bulk_work_keeps_pace_near_the_end_of_the_points() {
     let sim = Sim::start(empty()).unwrap();
@@ -368,7 +452,7 @@ async fn a_secondary_limit_stops_every_process() {
 #[tokio::test]
 async fn the_minutes_limit_is_not_reached() {
     let sim = Sim::start(Config {
-        secondary: github_sim::SecondaryLimits {
+        secondary: SecondaryLimits {
             points_per_minute: 60,
             ..Default::default()
         },
@@ -587,7 +671,7 @@ async fn a_broker_that_comes_back_is_waited_for() {
     ask(&client, BULK).await.unwrap();
     eventually("the lease is given up", || async {
         let entry = entry(&bus, &name(&sim)).await?;
-        (entry["leases"] == serde_json::json!([])).then_some(())
+        (entry["leases"] == json!([])).then_some(())
     })
     .await;
     nats.kill9().await;

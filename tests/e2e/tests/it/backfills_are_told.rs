@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use github_sim::{Config, Generate, Sim};
+use prmirror_e2e::faults::WHOLE;
 use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
 use serde_json::Value;
 
@@ -49,6 +50,9 @@ fn from_the_first_chunk_to_the_next_backfill() {
     let plan = plan.pointer("/plans/0").unwrap();
     assert_eq!(plan["chunks"], all.div_ceil(50));
     assert_eq!(plan["measured"], true, "{plan:#}");
+    let planned = plan["points"].as_u64().unwrap();
+    let fetched = || sim.stats().operations[WHOLE].points;
+    let fetched_before = fetched();
 
     let begun = command(&["start", "--chunk-size", "50"]);
     let scan = begun.pointer("/backfills/0/state/scan").unwrap();
@@ -60,6 +64,13 @@ fn from_the_first_chunk_to_the_next_backfill() {
     assert_eq!(
         (&second["done"], &second["walks"]),
         (&all.into(), &2.into())
+    );
+    // Its pages are a point each; in the simulator's count they are among those of the sweeps.
+    let spent = fetched() - fetched_before + second["pages"].as_u64().unwrap();
+    println!("{planned} points were planned, {spent} spent");
+    assert!(
+        planned <= 2 * spent && spent <= 2 * planned,
+        "{planned} points were planned, {spent} spent"
     );
 
     let rows = eventually("the tables tell the same", LIMIT, || {

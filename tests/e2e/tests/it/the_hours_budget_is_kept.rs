@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use github_sim::{Config, Generate, Sim};
+use github_sim::{Config, Effect, Fault, Generate, Sim, Stats};
+use prmirror_e2e::faults::often;
 use prmirror_e2e::{Deployment, Mirror, within};
 use serde_json::Value;
 
@@ -14,9 +15,6 @@ const RESERVE: u64 = 30;
 
 /// How long an hour is.
 const HOUR: Duration = Duration::from_secs(30);
-
-/// More than bulk work may have of one hour: some 13 a hundred.
-const PRS: u64 = 700;
 
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -51,22 +49,24 @@ fn low_until(deployment: &Deployment) -> Option<String> {
     Some(status.get("rate_limit_low_until")?.as_str()?.to_owned())
 }
 
-#[test]
-fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
-    let mut config = Config::generated(Generate::new(PRS, 29));
+/// Mirrors so many pull requests to the end, with what goes wrong, and compares. `look` is called meanwhile.
+/// The simulator's counts, and the mirror's words.
+fn mirrored(
+    prs: u64,
+    faults: Vec<Fault>,
+    mut look: impl FnMut(&Sim, &Deployment),
+) -> (Stats, String) {
+    let mut config = Config::generated(Generate::new(prs, 29));
     config.rate_limit = POINTS;
     config.rate_window = HOUR;
+    config.faults = faults;
     let sim = Sim::start(config).unwrap();
     let deployment = Deployment::of(&sim, &pipeline());
     let begun = Instant::now();
     let mut up = deployment.up(&["--once"]);
 
-    let (mut least, mut said) = (POINTS, Vec::new());
     let status = within(LIMIT, || {
-        least = least.min(sim.points_left(sim.token()));
-        if said.len() < 3 {
-            said.extend(low_until(&deployment));
-        }
+        look(&sim, &deployment);
         (!up.is_running())
             .then(|| up.wait(Duration::ZERO))
             .flatten()
@@ -74,18 +74,13 @@ fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
     let ended = deployment.ended(&up, status, LIMIT);
     let stats = sim.stats();
     println!(
-        "{:.1} s, {} points, least left {least}, {:?}",
+        "{:.1} s, {} requests, {} points, {:?}",
         begun.elapsed().as_secs_f64(),
+        stats.requests,
         stats.points,
         stats.answers
     );
     ended.assert_code(0);
-    assert!(
-        !said.is_empty(),
-        "`status` never said that it waits\n{}",
-        ended.words
-    );
-    assert!(stats.points > POINTS - FLOOR, "one hour was enough");
     assert!(begun.elapsed() >= HOUR, "the reset was not waited for");
 
     assert_eq!(
@@ -98,9 +93,7 @@ fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
         stats.concurrent_max_per_token, 1,
         "one request at a time, over all processes"
     );
-    // A document is sent as long as there is a point for it above what is kept, and may cost two.
-    assert!(least + 2 >= FLOOR - RESERVE, "{least} points were left");
-
+    sim.faults().clear();
     let mirror = Mirror {
         sim: &sim,
         deployment: &deployment,
@@ -109,6 +102,37 @@ fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
     };
     let report = mirror.compare();
     println!("{report}");
-    assert_eq!(report.pull_requests as u64, PRS);
+    assert_eq!(report.pull_requests as u64, prs);
     report.assert_equal();
+    (stats, ended.words)
+}
+
+#[test]
+fn what_an_hour_does_not_suffice_for_goes_on_in_the_next() {
+    let (mut least, mut said) = (POINTS, Vec::new());
+    // More than bulk work may have of one hour: some 13 points a hundred.
+    let (stats, words) = mirrored(700, Vec::new(), |sim, deployment| {
+        least = least.min(sim.points_left(sim.token()));
+        if said.len() < 3 {
+            said.extend(low_until(deployment));
+        }
+    });
+    assert!(
+        !said.is_empty(),
+        "`status` never said that it waits\n{words}"
+    );
+    assert!(stats.points > POINTS - FLOOR, "one hour was enough");
+    println!("least left {least}");
+    // A document is sent as long as there is a point for it above what is kept, and may cost two.
+    assert!(least + 2 >= FLOOR - RESERVE, "{least} points were left");
+}
+
+/// A time-out costs ten points beyond its document, of which its answer says nothing, and ten are all that
+/// realtime work leaves.
+#[test]
+fn time_outs_do_not_exhaust_the_hour() {
+    let time_outs = vec![often(Effect::TimeOut)];
+    let (stats, _) = mirrored(250, time_outs, |_, _| {});
+    let met = stats.faults.get("time_out").copied().unwrap_or(0);
+    assert!(met >= 5, "{met} time-outs");
 }
