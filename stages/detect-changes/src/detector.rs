@@ -317,17 +317,17 @@ impl Detector {
         Ok(())
     }
 
-    /// Publishes change requests and waits for the broker to hold them.
-    pub(crate) async fn request(&self, mut requests: Vec<ChangeRequest>) -> Result<(), WalkError> {
+    /// Publishes change requests about what was seen before, and waits for the broker to hold them, or others that
+    /// serve for them as well.
+    pub(crate) async fn request(&self, requests: Vec<ChangeRequest>) -> Result<(), WalkError> {
         let now = Timestamp::now();
-        for request in &mut requests {
-            self.spacing.space(request, now);
+        let mut outgoing = Vec::with_capacity(requests.len());
+        for mut request in requests {
+            self.spacing.space(&mut request, now);
+            let message = Outgoing::new(&request)?;
+            outgoing.push((request, message));
         }
-        let outgoing = requests
-            .iter()
-            .map(Outgoing::new)
-            .collect::<Result<Vec<_>, _>>()?;
-        self.bus.publish_all(outgoing, None).await?;
+        self.bus.publish_requests(outgoing).await?;
         Ok(())
     }
 

@@ -326,6 +326,11 @@ impl Bus {
         &self.losses
     }
 
+    /// A trace that begins with what is sent now.
+    pub(crate) fn new_trace(&self) -> TraceContext {
+        TraceContext::next(None, &self.sender.run)
+    }
+
     /// Publishes a message and waits for the broker's confirmation. `cause` is the id of what led
     /// to it, unless the message names another.
     ///
@@ -337,7 +342,7 @@ impl Bus {
         outgoing: Outgoing,
         cause: Option<&str>,
     ) -> Result<PublishReceipt, PublishError> {
-        let trace = TraceContext::next(None, &self.sender.run);
+        let trace = self.new_trace();
         let sent = self.send(outgoing, cause, &trace).await?;
         self.confirmed(sent).await
     }
@@ -348,7 +353,7 @@ impl Bus {
     /// # Errors
     /// As [`Bus::publish`].
     pub async fn publish_first(&self, outgoing: Outgoing) -> Result<bool, PublishError> {
-        let trace = TraceContext::next(None, &self.sender.run);
+        let trace = self.new_trace();
         let sent = self.send_as(outgoing, None, &trace, Some(0)).await?;
         let subject = sent.subject.clone();
         match self.confirmed(sent).await {
@@ -394,7 +399,7 @@ impl Bus {
         outgoing: Vec<Outgoing>,
         cause: Option<&str>,
     ) -> Result<Vec<PublishReceipt>, PublishError> {
-        let trace = TraceContext::next(None, &self.sender.run);
+        let trace = self.new_trace();
         self.publish_all_in(outgoing, cause, &trace).await
     }
 
@@ -506,7 +511,14 @@ impl Bus {
                 Err(unconfirmed("the broker does not confirm"))
             }
         };
-        let ack = ack.map_err(|error| self.failed(error))?;
+        let ack = ack.map_err(|error| {
+            // That another message is in its place was asked, and is no failure.
+            if error.is_about_the_place() {
+                error
+            } else {
+                self.failed(error)
+            }
+        })?;
         let metrics = &self.sender.metrics;
         metrics.add(Metric::Published, &[], 1);
         if ack.duplicate {

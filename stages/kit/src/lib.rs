@@ -16,6 +16,7 @@ mod reading;
 mod run;
 mod second_look;
 pub mod server;
+mod signs;
 mod stage;
 mod stored;
 #[cfg(feature = "testing")]

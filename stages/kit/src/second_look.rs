@@ -10,11 +10,12 @@ use prmirror_proto::subjects::STREAM_CHANGES;
 use tracing::debug;
 
 use crate::bus::{Bus, PublishError};
+use crate::delivery::Delivery;
 use crate::outcome::Outgoing;
 use crate::trace::TraceContext;
 
 /// How often others may be quicker until the broker's word is waited for.
-const RACES: usize = 10;
+pub(crate) const RACES: usize = 10;
 
 impl Outgoing {
     /// A request to look again at what was fetched for the request of the id `answered`: the harness does not
@@ -45,18 +46,44 @@ impl Bus {
                 debug!(id = look.message_id(), "another request waits");
                 return Ok(());
             };
-            let sent = self
-                .send_as(look.clone(), cause, trace, Some(newest))
-                .await?;
-            match self.confirmed(sent).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_about_the_place() => {}
-                Err(error) => return Err(error),
+            if self.put_in_place(look, cause, trace, newest).await? {
+                return Ok(());
             }
         }
-        Err(PublishError::Unavailable {
-            subject: look.subject.to_string(),
-            source: "others keep writing this pull request's requests".into(),
+        Err(outrun(look))
+    }
+
+    /// Publishes a request if the newest message on its subject has this sequence, 0 being that there is none: whether
+    /// it was.
+    pub(crate) async fn put_in_place(
+        &self,
+        request: &Outgoing,
+        cause: Option<&str>,
+        trace: &TraceContext,
+        newest: u64,
+    ) -> Result<bool, PublishError> {
+        let sent = self
+            .send_as(request.clone(), cause, trace, Some(newest))
+            .await?;
+        match self.confirmed(sent).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_about_the_place() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is in the place of a request, if anything is.
+    pub(crate) async fn in_place_of(
+        &self,
+        request: &Outgoing,
+    ) -> Result<Option<Delivery>, PublishError> {
+        let subject = request.subject.to_string();
+        let newest = self.newest_on(STREAM_CHANGES, &subject).await;
+        newest.map_err(|error| {
+            self.failed(PublishError::Unavailable {
+                subject,
+                source: error.into(),
+            })
         })
     }
 
@@ -67,15 +94,7 @@ impl Bus {
         look: &Outgoing,
         answered: &str,
     ) -> Result<Option<u64>, PublishError> {
-        let subject = look.subject.to_string();
-        let newest = self.newest_on(STREAM_CHANGES, &subject).await;
-        let newest = newest.map_err(|error| {
-            self.failed(PublishError::Unavailable {
-                subject,
-                source: error.into(),
-            })
-        })?;
-        let Some(newest) = newest else {
+        let Some(newest) = self.in_place_of(look).await? else {
             return Ok(Some(0));
         };
         let id = newest.id();
@@ -86,5 +105,13 @@ impl Bus {
                     .decode::<ChangeRequest>()
                     .is_ok_and(|waiting| waiting.source != Source::Recheck));
         Ok((!serves).then_some(newest.stream_sequence))
+    }
+}
+
+/// Others were quicker each time.
+pub(crate) fn outrun(request: &Outgoing) -> PublishError {
+    PublishError::Unavailable {
+        subject: request.subject.to_string(),
+        source: "others keep writing this pull request's requests".into(),
     }
 }

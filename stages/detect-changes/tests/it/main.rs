@@ -9,6 +9,7 @@ mod receiver;
 mod recovery;
 mod refresh;
 mod renamed;
+mod repairs;
 mod watching;
 mod webhooks;
 mod workflows;

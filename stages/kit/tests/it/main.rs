@@ -8,4 +8,5 @@ mod conformance;
 mod harness;
 mod reading;
 mod second_looks;
+mod signs;
 mod stored;

@@ -1,7 +1,7 @@
 //! Looks and sweeps: what no poll can see.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use github_sim::{Effect, Fault};
@@ -262,4 +262,56 @@ async fn a_pull_request_that_every_list_hides_is_found_by_its_number() {
     })
     .await;
     assert_eq!(world.asked("NumbersAsked"), 4);
+}
+
+/// Answers in publish's place: so many points are left of the hour. Nothing else is known.
+async fn tables_that_tell_points(world: &World, left: u64) {
+    let bus = world.bus.clone();
+    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
+    bus.client().flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
+            let rows = if request.sql.contains("WITH hour") {
+                json!([[[left], [5_000], null, null]])
+            } else {
+                json!([])
+            };
+            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
+            let reply_to = question.reply.unwrap();
+            let answered = bus.client().publish(reply_to, answer.to_string().into());
+            answered.await.unwrap();
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_are_further_apart_when_few_points_are_left() {
+    let mut world = World::new(&[NAME], 3).await;
+    let detect = &mut world.pipeline.detect;
+    (detect.poll, detect.sweep_open) = (Duration::from_millis(100), Duration::from_millis(100));
+    detect.overlap = SOON;
+    tables_that_tell_points(&world, 400).await;
+    let _process = world.start().await;
+    let probes = |more: u64| {
+        let wanted = world.asked("RepositoriesProbed") + more;
+        let world = &world;
+        async move {
+            eventually("time for some polls has passed", || async {
+                (world.asked("RepositoriesProbed") >= wanted).then_some(())
+            })
+            .await;
+        }
+    };
+    // Before the first look the tables are asked.
+    eventually("it was looked at", || async {
+        (world.asked("PullRequestsLooked") > 0).then_some(())
+    })
+    .await;
+    probes(1).await;
+    let begun = Instant::now();
+    probes(6).await;
+    // Four times as far apart as is configured: five whole intervals at the least.
+    let took = begun.elapsed();
+    assert!(took > world.pipeline.detect.poll * 16, "{took:?}");
 }

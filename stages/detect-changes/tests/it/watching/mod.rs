@@ -4,6 +4,7 @@
 mod looks_and_sweeps;
 mod polls;
 mod refused;
+mod waiting;
 
 use std::time::Duration;
 

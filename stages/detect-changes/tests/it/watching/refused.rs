@@ -6,6 +6,7 @@ use std::time::Duration;
 use github_sim::{Effect, Fault};
 use prmirror_kit::testing::eventually;
 use prmirror_proto::messages::{InventoryScope, Lane, Source};
+use prmirror_proto::subjects::STREAM_CHANGES;
 use serde_json::json;
 
 use super::{POLL, SOON, SWEEP, World, at};
@@ -46,7 +47,9 @@ async fn one_that_github_cannot_list_holds_up_no_other() {
     world.update(NAME, 20, |pr| pr["updatedAt"] = json!(at(1_000)));
     let other = world.request(Source::Poll, 20).await;
     assert_eq!(other.seen.unwrap().number, 20);
-    // When it can be read again, it is news.
+    // It was fetched meanwhile. When it can be read again, it is news.
+    let queue = world.bus.jetstream().get_stream(STREAM_CHANGES).await;
+    queue.unwrap().purge().await.unwrap();
     world.sim.faults().clear();
     eventually("it is handed on as it is", || async {
         let requests = world.requests(Source::Poll).await;
