@@ -2,6 +2,8 @@
 //! repeated; everything else is refused with a word that says why.
 //! <https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers>
 
+mod in_hand;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use prmirror_kit::{Bus, Metric, Metrics, Outgoing, PublishError, Setup};
@@ -22,17 +24,15 @@ use prmirror_proto::envelope::EncodeError;
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::in_hand::InHand;
 use super::known;
 use super::room;
 use super::server;
 use super::signature::{SecretError, Secrets};
 use crate::refresh::{self, Refresher};
-
-/// What a delivery is taken to need beside its payload, so that many small ones have a bound, too.
-const OVERHEAD: usize = 16 << 10;
 
 /// From this size on a payload is checked and packed where nobody else waits.
 const LARGE: usize = 1 << 20;
@@ -42,10 +42,14 @@ const LARGE: usize = 1 << 20;
 pub struct Limits {
     /// Bytes of a payload: GitHub sends up to 25 MB.
     pub largest: usize,
-    /// Bytes of payloads in hand at once. Beyond it the sender is told to come again.
+    /// Bytes of payloads in hand at once. Beyond it who is slow gives way, or the sender is told to come
+    /// again.
     pub in_hand: usize,
-    /// Connections at once.
+    /// Connections at once. Beyond it the one on which nothing happens gives way, or the new one is closed.
     pub connections: usize,
+    /// How long a payload may take, or nothing happen on a connection, before it gives way to others when
+    /// there is no more room: GitHub sends a delivery in one go. While there is room nobody gives way.
+    pub patience: Duration,
     /// How long the header of a request may take, and a connection may be idle.
     pub header: Duration,
     /// How long a payload may take: GitHub gives up after ten seconds.
@@ -60,6 +64,7 @@ impl Default for Limits {
             largest: 25 << 20,
             in_hand: 64 << 20,
             connections: 1_024,
+            patience: Duration::from_secs(1),
             header: Duration::from_secs(20),
             read: Duration::from_secs(10),
             store: Duration::from_secs(6),
@@ -93,7 +98,7 @@ struct Inner {
     bus: Bus,
     metrics: Metrics,
     secrets: Secrets,
-    room: Arc<Semaphore>,
+    in_hand: InHand,
     limits: Limits,
     /// Told when the broker did not take a delivery.
     refused: Arc<Notify>,
@@ -140,7 +145,7 @@ impl Receiver {
                 bus: setup.bus.clone(),
                 metrics: setup.context.metrics.clone(),
                 secrets,
-                room: Arc::new(Semaphore::new(limits.in_hand)),
+                in_hand: InHand::new(limits.in_hand, limits.patience),
                 limits,
                 refused: Arc::default(),
             }),
@@ -327,27 +332,21 @@ impl Inner {
     /// Reads the payload, as much as there is room for.
     async fn read(&self, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
         let deadline = Instant::now() + self.limits.read;
-        let mut room = self.room(OVERHEAD)?;
-        let mut read = BytesMut::new();
+        let arrival = self.in_hand.begin()?;
+        let mut length = 0;
         let mut chunks = body.into_data_stream();
         loop {
             let next = timeout_at(deadline, chunks.next());
             let Some(chunk) = next.await.map_err(|_| Refusal::TooSlow)? else {
-                return Ok((read.freeze(), room));
+                return arrival.finish();
             };
             let chunk = chunk.map_err(|_| Refusal::BrokenOff)?;
-            if read.len() + chunk.len() > self.limits.largest {
+            length += chunk.len();
+            if length > self.limits.largest {
                 return Err(Refusal::TooLarge);
             }
-            room.merge(self.room(chunk.len())?);
-            read.extend_from_slice(&chunk);
+            arrival.append(&chunk)?;
         }
-    }
-
-    fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        let bytes = u32::try_from(bytes).map_err(|_| Refusal::Busy)?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
-        room.map_err(|_| Refusal::Busy)
     }
 }
 

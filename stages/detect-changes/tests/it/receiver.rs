@@ -10,7 +10,7 @@ use prmirror_kit::testing::{eventually, eventually_equal, stored};
 use prmirror_proto::messages::WebhookDelivery;
 use prmirror_proto::subjects::STREAM_WEBHOOKS;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +253,6 @@ async fn who_is_slow_is_not_waited_for() {
     });
     let mut reading = tokio::io::BufReader::new(reading);
     let mut line = String::new();
-    use tokio::io::AsyncBufReadExt as _;
     reading.read_line(&mut line).await.unwrap();
     assert!(line.starts_with("HTTP/1.1 408 "), "{line}");
     drip.abort();
@@ -334,6 +333,63 @@ async fn beyond_what_there_is_room_for_the_sender_is_told_to_come_again() {
     process.running.stop().await.unwrap();
 }
 
+/// Sends a head, and waits until the body is asked for: there is room for it then.
+async fn announced(process: &Process, post: &Post) -> BufStream<TcpStream> {
+    let post = post.clone().with("Expect", "100-continue");
+    let mut stream = BufStream::new(TcpStream::connect(process.address).await.unwrap());
+    stream.write_all(post.head().as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(line(&mut stream).await, "HTTP/1.1 100 Continue\r\n");
+    assert_eq!(line(&mut stream).await, "\r\n");
+    stream
+}
+
+async fn line(stream: &mut BufStream<TcpStream>) -> String {
+    let mut line = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(30), stream.read_line(&mut line));
+    read.await.expect("an answer").unwrap();
+    line
+}
+
+/// Nobody knows yet who sends a body that never comes to its end: it keeps no delivery out.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_slow_gives_way_when_there_is_no_room() {
+    let mut world = World::new(1).await;
+    world.limits = Limits {
+        // For two of them.
+        in_hand: 40_000,
+        patience: Duration::from_millis(50),
+        // Nothing else is to end them.
+        read: Duration::from_secs(3_600),
+        ..Limits::default()
+    };
+    let process = world.start().await;
+    let post = |id| Post::delivery("pull_request", id, &about(1, "edited", &world.head(1)));
+    let forged = post("d-forged").with("X-Hub-Signature-256", "sha256=00");
+    let mut forged_stream = announced(&process, &forged).await;
+    let good = post("d-slow");
+    let mut good_stream = announced(&process, &good).await;
+    eventually("there is room for a delivery", || async {
+        let (status, text) = post("d-1").send(process.address).await;
+        assert!(matches!(status, 202 | 503), "{status}: {text}");
+        (status == 202).then_some(())
+    })
+    .await;
+    // The one that began first had to go for it,
+    forged_stream.write_all(&forged.body[..1]).await.unwrap();
+    forged_stream.flush().await.unwrap();
+    let answered = line(&mut forged_stream).await;
+    assert!(answered.starts_with("HTTP/1.1 408 "), "{answered}");
+    refused(&process, "too-slow", 1).await;
+    // and no other.
+    good_stream.write_all(&good.body).await.unwrap();
+    good_stream.flush().await.unwrap();
+    let answered = line(&mut good_stream).await;
+    assert!(answered.starts_with("HTTP/1.1 202 "), "{answered}");
+    assert_eq!(world.deliveries().await, 2);
+    process.running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_broker_nothing_is_accepted() {
     let mut world = World::new(1).await;
@@ -375,6 +431,7 @@ async fn what_is_larger_than_a_message_may_be_is_stored_beside_it() {
 async fn beyond_so_many_connections_no_more_are_taken() {
     let mut world = World::new(1).await;
     world.limits.connections = 2;
+    world.limits.patience = Duration::from_secs(3_600);
     let process = world.start().await;
     let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
     let idle = || TcpStream::connect(process.address);
@@ -389,6 +446,60 @@ async fn beyond_so_many_connections_no_more_are_taken() {
     })
     .await;
     process.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_happens_gives_way() {
+    let mut world = World::new(1).await;
+    world.limits = Limits {
+        connections: 2,
+        patience: Duration::from_millis(50),
+        // Nothing else is to end them.
+        header: Duration::from_secs(3_600),
+        ..Limits::default()
+    };
+    let process = world.start().await;
+    let idle = || TcpStream::connect(process.address);
+    let (first, _second) = (idle().await.unwrap(), idle().await.unwrap());
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    eventually("there is a place", || async {
+        (post.send(process.address).await.0 == 202).then_some(())
+    })
+    .await;
+    assert_eq!(answer(first).await.0, 0, "it is closed without an answer");
+    let metrics = &process.setup.context.metrics;
+    eventually("it is counted", || async {
+        let closed = metrics.value(Metric::WebhooksRefused, &[("reason", "connections")]);
+        (closed > 0).then_some(())
+    })
+    .await;
+    process.running.stop().await.unwrap();
+}
+
+/// Proxies keep connections for later.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_connection_that_was_kept_is_no_refusal() {
+    let mut world = World::new(1).await;
+    world.limits.header = Duration::from_millis(300);
+    let process = world.start().await;
+    let post = Post::delivery("pull_request", "d-1", &about(1, "edited", &world.head(1)));
+    let mut kept = TcpStream::connect(process.address).await.unwrap();
+    let head = post.head().replace("Connection: close\r\n", "");
+    kept.write_all(head.as_bytes()).await.unwrap();
+    kept.write_all(&post.body).await.unwrap();
+    // Its end is waited for.
+    assert_eq!(answer(kept).await.0, 202);
+    // One that brings no request is a refusal.
+    let mut slow = TcpStream::connect(process.address).await.unwrap();
+    slow.write_all(b"POST /webhooks HTTP/1.1\r\n")
+        .await
+        .unwrap();
+    answer(slow).await;
+    let metrics = process.setup.context.metrics.clone();
+    process.running.stop().await.unwrap();
+    // Everything is counted when the process has ended.
+    let counted = metrics.value(Metric::WebhooksRefused, &[("reason", "slow-header")]);
+    assert_eq!(counted, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::common::{NAME, OWNER, Post, World, about, check, in_payload};
 use prmirror_kit::Metric;
 use prmirror_kit::config::Repository;
-use prmirror_kit::testing::{eventually, stored};
-use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_kit::testing::{eventually, eventually_equal, stored};
+use prmirror_proto::messages::{ChangeRequest, Lane, Quarantined};
 use prmirror_proto::subjects::{BUCKET_HEADS, STREAM_CHANGES, STREAM_QUARANTINE, STREAM_WEBHOOKS};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -375,6 +375,80 @@ async fn what_is_not_ours_leads_to_nothing() {
     process.running.stop().await.unwrap();
 }
 
+/// What happens to a repository as a whole, or to the App there, is told to people, and fetches nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_a_repository_is_noticed_if_it_is_mirrored() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let name = format!("{OWNER}/{NAME}");
+    let repository = |action: &str, name: &str| {
+        let repository = json!({ "full_name": name });
+        json!({ "action": action, "repository": repository })
+    };
+    let installation = |action: &str, owner: &str| {
+        let installation = json!({ "account": { "login": owner } });
+        json!({ "action": action, "installation": installation })
+    };
+    let removed = |name: &str| {
+        let mut payload = installation("removed", OWNER);
+        payload["repositories_removed"] = json!([{ "full_name": name }]);
+        payload
+    };
+    let (ours, others) = ("repository-changed", "repository-not-mirrored");
+    let cases = [
+        (ours, "repository", repository("archived", &name)),
+        (ours, "repository", repository("deleted", &name)),
+        (ours, "repository", repository("privatized", &name)),
+        (others, "repository", repository("deleted", "someone/else")),
+        (ours, "installation", installation("suspend", OWNER)),
+        (ours, "installation", installation("deleted", "Octo-Org")),
+        (others, "installation", installation("suspend", "someone")),
+        (ours, "installation_repositories", removed(&name)),
+        (
+            others,
+            "installation_repositories",
+            removed("octo-org/else"),
+        ),
+    ];
+    let metrics = &process.setup.context.metrics;
+    let skipped = |reason| metrics.value(Metric::Skipped, &[("reason", reason)]);
+    for (n, (reason, event, payload)) in cases.into_iter().enumerate() {
+        let before = skipped(reason);
+        let post = Post::delivery(event, &format!("d-{n}"), &payload);
+        assert_eq!(post.send(process.address).await.0, 202, "{event}");
+        eventually_equal(&payload.to_string(), &(before + 1), || async {
+            skipped(reason)
+        })
+        .await;
+    }
+    world.settled().await;
+    assert_eq!(world.sent().await, 0);
+    assert!(stored(&world.bus, STREAM_QUARANTINE).await.is_empty());
+    process.running.stop().await.unwrap();
+}
+
+/// It is GitHub's, so it is kept for somebody to look at, and keeps nothing waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_and_unreadable_is_set_aside() {
+    let world = World::new(1).await;
+    let process = world.start().await;
+    let empty = json!({ "action": "edited", "repository": in_payload() });
+    let post = Post::delivery("pull_request", "d-empty", &empty);
+    assert_eq!(post.send(process.address).await.0, 202);
+    let next = about(1, "edited", &world.head(1));
+    let next = Post::delivery("pull_request", "d-next", &next);
+    assert_eq!(next.send(process.address).await.0, 202);
+    assert_eq!(world.request(1).await.basis, "webhook:d-next");
+    world.settled().await;
+    let found = stored(&world.bus, STREAM_QUARANTINE).await;
+    assert_eq!(found.len(), 1);
+    let found: Quarantined = found[0].decode();
+    assert_eq!(found.code, "webhook-unreadable");
+    assert_eq!(found.original_subject, "pr.webhooks.pull_request.d-empty");
+    assert_eq!(world.sent().await, 1);
+    process.running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_between_a_sign_and_its_request_loses_nothing() {
     let mut world = World::new(5).await;
@@ -504,6 +578,11 @@ async fn every_example_is_accepted_and_leads_where_it_should() {
     })
     .await;
     assert!(stored(&world.bus, STREAM_QUARANTINE).await.is_empty());
+    // What somebody should know: of `public` 3, `repository` 5, `meta` 2 and `installation` 1 are about the two.
+    eventually_equal("notices", &11, || async {
+        metrics.value(Metric::Skipped, &[("reason", "repository-changed")])
+    })
+    .await;
     process.running.stop().await.unwrap();
 }
 
