@@ -42,9 +42,9 @@ pub struct Attempt {
     pub guid: String,
     /// When it was made.
     pub delivered_at: Timestamp,
-    /// Whether it was asked for again: an attempt that was not has none before it.
-    #[serde(default = "maybe")]
-    pub redelivery: bool,
+    /// Whether it was asked for again, where that is told: an attempt that was not has none before it.
+    #[serde(default)]
+    pub redelivery: Option<bool>,
     /// In words: `OK`, or what was wrong.
     #[serde(default)]
     pub status: String,
@@ -54,11 +54,6 @@ pub struct Attempt {
     /// The event.
     #[serde(default)]
     pub event: String,
-}
-
-/// Of what is not told, the worse is assumed.
-const fn maybe() -> bool {
-    true
 }
 
 impl Attempt {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::common::{NAME, OWNER, Post, World, about, repository};
+use crate::common::{NAME, OWNER, Post, Process, World, about, repository};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
@@ -25,14 +25,63 @@ const KEY: &[u8] = include_bytes!("../../../github/tests/data/app-for-tests.pem"
 /// Attempts a page here, so that there are several.
 const PAGE: usize = 2;
 
+/// Where it stands how far the attempts were looked through.
+const PROGRESS: &str = "app.17.deliveries";
+
 /// GitHub's record of deliveries: it sends one again when it is asked to.
 #[derive(Clone)]
 struct Record {
     /// Newest first.
     attempts: Arc<Mutex<Vec<Value>>>,
     asked: Arc<Mutex<Vec<u64>>>,
+    /// Where the pages began that were read.
+    pages: Arc<Mutex<Vec<usize>>>,
     receiver: SocketAddr,
     head: String,
+    /// How far its clock is ahead of ours,
+    ahead: Arc<Mutex<SignedDuration>>,
+    /// how much further with each look,
+    step: SignedDuration,
+    /// and how far when the receiver is heard of again.
+    away: SignedDuration,
+}
+
+impl Record {
+    fn new(world: &World, process: &Process, attempts: Vec<Value>) -> Self {
+        Self {
+            attempts: Arc::new(Mutex::new(attempts)),
+            asked: Arc::default(),
+            pages: Arc::default(),
+            receiver: process.address,
+            head: world.head(1),
+            ahead: Arc::default(),
+            step: SignedDuration::ZERO,
+            away: SignedDuration::ZERO,
+        }
+    }
+
+    fn ahead(&self) -> SignedDuration {
+        *self.ahead.lock().unwrap()
+    }
+
+    /// What time it is there, as each answer tells.
+    fn date(&self) -> HeaderMap {
+        let now = Timestamp::now() + self.ahead();
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        HeaderMap::from_iter([(header::DATE, date.parse().unwrap())])
+    }
+
+    /// How often the newest page was read, which each look begins with.
+    fn looks(&self) -> usize {
+        let pages = self.pages.lock().unwrap();
+        pages.iter().filter(|start| **start == 0).count()
+    }
+
+    /// How often another was.
+    fn older_pages(&self) -> usize {
+        let pages = self.pages.lock().unwrap();
+        pages.iter().filter(|start| **start > 0).count()
+    }
 }
 
 #[derive(Deserialize)]
@@ -63,10 +112,14 @@ async fn list(
     headers: HeaderMap,
 ) -> impl IntoResponse {
     assert!(is_claim(&headers), "asked as the App itself");
-    let attempts = record.attempts.lock().unwrap();
     let start = page.cursor.unwrap_or(0);
+    record.pages.lock().unwrap().push(start);
+    if start == 0 {
+        *record.ahead.lock().unwrap() += record.step;
+    }
+    let attempts = record.attempts.lock().unwrap();
     let end = (start + PAGE).min(attempts.len());
-    let mut answer = HeaderMap::new();
+    let mut answer = record.date();
     if end < attempts.len() {
         let link =
             format!("<http://x/app/hook/deliveries?per_page=100&cursor={end}>; rel=\"next\"");
@@ -75,7 +128,7 @@ async fn list(
     (answer, Json(attempts[start..end].to_vec()))
 }
 
-async fn again(State(record): State<Record>, Path(id): Path<u64>) -> (StatusCode, Json<Value>) {
+async fn again(State(record): State<Record>, Path(id): Path<u64>) -> impl IntoResponse {
     record.asked.lock().unwrap().push(id);
     let found = |one: &Value| one["id"] == json!(id);
     let guid = {
@@ -84,17 +137,20 @@ async fn again(State(record): State<Record>, Path(id): Path<u64>) -> (StatusCode
     };
     if guid == "refused" {
         let said = json!({ "message": "Validation Failed", "errors": [] });
-        return (StatusCode::UNPROCESSABLE_ENTITY, Json(said));
+        return (StatusCode::UNPROCESSABLE_ENTITY, record.date(), Json(said));
     }
-    let payload = about(1, "labeled", &record.head);
-    let delivery = Post::delivery("pull_request", guid.as_str().unwrap(), &payload);
-    let (status, _) = delivery.send(record.receiver).await;
-    let mut attempts = record.attempts.lock().unwrap();
-    attempts.insert(
-        0,
-        attempt(id + 1_000_000, guid.as_str().unwrap(), 0, status),
-    );
-    (StatusCode::ACCEPTED, Json(json!({})))
+    let guid = guid.as_str().unwrap();
+    let status = if record.ahead() < record.away {
+        503
+    } else {
+        let payload = about(1, "labeled", &record.head);
+        let delivery = Post::delivery("pull_request", guid, &payload);
+        delivery.send(record.receiver).await.0
+    };
+    let ago = -record.ahead().as_secs();
+    let made = attempt(id + 1_000_000, guid, ago, status);
+    record.attempts.lock().unwrap().insert(0, made);
+    (StatusCode::ACCEPTED, record.date(), Json(json!({})))
 }
 
 /// Serves the record as GitHub does, to its App.
@@ -125,64 +181,112 @@ async fn app(record: &Record) -> Client {
     client
 }
 
+/// Begins to recover what is on the record, as a process that ended an hour ago left it.
+async fn recover(world: &World, process: &Process, record: &Record) {
+    let client = app(record).await;
+    let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
+    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
+    let progress = json!({ "until": hour_ago });
+    probes.put(PROGRESS, &progress).await.unwrap();
+    webhook::recover_deliveries(&process.setup, &client)
+        .await
+        .unwrap();
+}
+
+/// Waits until nothing that was first tried before that is looked for.
+async fn nothing_is_missing_before(world: &World, time: Timestamp) {
+    let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
+    eventually("nothing is missing", || async {
+        let progress = probes.get::<Value>(PROGRESS).await.unwrap().unwrap().value;
+        let until: Timestamp = progress["until"].as_str().unwrap().parse().unwrap();
+        (until > time).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_is_asked_for_once_and_arrives() {
     let mut world = World::new(1).await;
     world.pipeline.webhooks.recover = Duration::from_millis(100);
     let process = world.start().await;
-    let record = Record {
-        attempts: Arc::new(Mutex::new(vec![
-            attempt(6, "arrived", 300, 202),
-            attempt(5, "lost", 400, 0),
-            attempt(4, "late", 500, 200),
-            attempt(3, "late", 600, 503),
-            attempt(2, "arrived too", 700, 200),
-            attempt(1, "before", 90_000, 500),
-        ])),
-        asked: Arc::default(),
-        receiver: process.address,
-        head: world.head(1),
-    };
-    let client = app(&record).await;
-    // As a look an hour ago left it.
-    let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
-    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
-    let progress = json!({ "until": hour_ago });
-    probes.put("app.17.deliveries", &progress).await.unwrap();
-    webhook::recover_deliveries(&process.setup, &client)
-        .await
-        .unwrap();
+    let attempts = vec![
+        attempt(6, "arrived", 300, 202),
+        attempt(5, "lost", 400, 0),
+        attempt(4, "late", 500, 200),
+        attempt(3, "late", 600, 503),
+        attempt(2, "arrived too", 700, 200),
+        attempt(1, "before", 90_000, 500),
+    ];
+    let record = Record::new(&world, &process, attempts);
+    recover(&world, &process, &record).await;
     assert_eq!(world.request(1).await.basis, "webhook:lost");
-    eventually("the next look finds nothing", || async {
-        let progress = probes
-            .get::<Value>("app.17.deliveries")
-            .await
-            .unwrap()
-            .unwrap()
-            .value;
-        let until: Timestamp = progress["until"].as_str().unwrap().parse().unwrap();
-        (until > Timestamp::now() - SignedDuration::from_mins(2)).then_some(())
-    })
-    .await;
+    let lately = Timestamp::now() - SignedDuration::from_mins(2);
+    nothing_is_missing_before(&world, lately).await;
     assert_eq!(*record.asked.lock().unwrap(), [5]);
     let metrics = &process.setup.context.metrics;
     assert_eq!(metrics.value(Metric::WebhooksRecovered, &[]), 1);
+    process.running.stop().await.unwrap();
+}
 
-    // What GitHub will not send again keeps no other from being sent.
-    record.attempts.lock().unwrap().splice(
-        0..0,
-        [
-            attempt(8, "lost-too", 400, 0),
-            attempt(7, "refused", 450, 500),
-        ],
-    );
-    probes.put("app.17.deliveries", &progress).await.unwrap();
-    eventually("the other is sent", || async {
-        let sent = world.request(1).await;
-        (sent.basis == "webhook:lost-too").then_some(())
+#[tokio::test(flavor = "multi_thread")]
+async fn what_github_will_not_send_again_keeps_no_other_from_being_sent() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.recover = Duration::from_millis(100);
+    let process = world.start().await;
+    let attempts = vec![attempt(8, "lost", 400, 0), attempt(7, "refused", 450, 500)];
+    let record = Record::new(&world, &process, attempts);
+    recover(&world, &process, &record).await;
+    assert_eq!(world.request(1).await.basis, "webhook:lost");
+    let looks = record.looks();
+    eventually("it is looked at some more times", || async {
+        (record.looks() >= looks + 3).then_some(())
     })
     .await;
-    assert!(record.asked.lock().unwrap().starts_with(&[5, 7, 8]));
+    assert_eq!(*record.asked.lock().unwrap(), [7, 8], "not at each look");
+    process.running.stop().await.unwrap();
+}
+
+/// The receiver, or what stands before it, is away for most of the time that GitHub keeps a delivery.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_days_arrives_when_it_is_taken() {
+    let mut world = World::new(1).await;
+    world.pipeline.webhooks.recover = Duration::from_millis(10);
+    let process = world.start().await;
+    let fine = (0..20).map(|n| attempt(50 - n, &format!("fine-{n}"), 120 + n.cast_signed(), 202));
+    let mut attempts: Vec<Value> = fine.collect();
+    attempts.push(attempt(1, "lost", 900, 503));
+    let record = Record {
+        step: SignedDuration::from_mins(30),
+        away: SignedDuration::from_hours(60),
+        ..Record::new(&world, &process, attempts)
+    };
+    recover(&world, &process, &record).await;
+    assert_eq!(world.request(1).await.basis, "webhook:lost");
+    let back = Timestamp::now() + record.away;
+    nothing_is_missing_before(&world, back).await;
+
+    let tried: Vec<Timestamp> = {
+        let attempts = record.attempts.lock().unwrap();
+        let lost = attempts.iter().filter(|one| one["guid"] == "lost");
+        let at = lost.map(|one| one["delivered_at"].as_str().unwrap().parse().unwrap());
+        at.collect()
+    };
+    assert_eq!(tried.len(), record.asked.lock().unwrap().len() + 1);
+    assert!((12..=24).contains(&tried.len()), "{tried:?}");
+    // Newest first. A look may come a step after its time, and the next attempt a second.
+    let pauses = tried.windows(2).map(|two| two[0].duration_since(two[1]));
+    let pauses: Vec<SignedDuration> = pauses.collect();
+    let longest = SignedDuration::from_hours(6);
+    let late = record.step + SignedDuration::from_mins(1);
+    assert!(pauses[0] >= longest - late, "{pauses:?}");
+    assert!(
+        pauses.iter().all(|one| *one <= longest + late),
+        "{pauses:?}"
+    );
+    assert!(pauses.is_sorted_by(|newer, older| *newer + late >= *older));
+    // What it remembers it does not read again: only the first look went down to the oldest.
+    assert!(record.looks() > 100);
+    assert_eq!(record.older_pages(), 10);
     process.running.stop().await.unwrap();
 }
 
@@ -192,25 +296,13 @@ async fn a_long_record_is_read_to_its_end() {
     let mut world = World::new(1).await;
     world.pipeline.webhooks.recover = Duration::from_millis(100);
     let process = world.start().await;
-    let hour_ago = Timestamp::now() - SignedDuration::from_hours(1);
     let mut attempts: Vec<Value> = (0..700)
         .map(|n| attempt(10_000 - n, &format!("fine-{n}"), 120 + n.cast_signed(), 202))
         .collect();
     attempts.push(attempt(1, "lost", 900, 503));
     attempts.push(attempt(0, "before", 90_000, 500));
-    let record = Record {
-        attempts: Arc::new(Mutex::new(attempts)),
-        asked: Arc::default(),
-        receiver: process.address,
-        head: world.head(1),
-    };
-    let client = app(&record).await;
-    let probes = world.bus.kv(BUCKET_PROBES).await.unwrap();
-    let progress = json!({ "until": hour_ago });
-    probes.put("app.17.deliveries", &progress).await.unwrap();
-    webhook::recover_deliveries(&process.setup, &client)
-        .await
-        .unwrap();
+    let record = Record::new(&world, &process, attempts);
+    recover(&world, &process, &record).await;
     assert_eq!(world.request(1).await.basis, "webhook:lost");
     assert_eq!(*record.asked.lock().unwrap(), [1]);
     process.running.stop().await.unwrap();
