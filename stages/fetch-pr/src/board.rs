@@ -7,7 +7,7 @@ use std::time::Duration;
 use prmirror_github::{Ask, POINT, PullRequestAnswer, Weight};
 use prmirror_kit::Outcome;
 use prmirror_kit::config::Priority;
-use prmirror_proto::messages::{ChangeRequest, Lane};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::repository::RepositoryName;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -47,6 +47,36 @@ impl Job {
     /// It failed before: it is asked for alone, and holds nobody up.
     fn is_suspect(&self) -> bool {
         self.failures > 0
+    }
+
+    /// One fetch serves this job and another like it: each wants to know what GitHub says after it was noticed, and
+    /// no more, and nothing of it has been asked yet. A repair writes rows as well, a second look is judged in
+    /// another way, and what a backfill hands on is counted.
+    fn is_shareable(&self) -> bool {
+        let is_sign = match self.request.source {
+            Source::Webhook | Source::Poll | Source::Sweep => true,
+            Source::Backfill | Source::Request | Source::Finding | Source::Recheck => false,
+        };
+        is_sign && !self.is_suspect() && self.work.answer.is_none()
+    }
+
+    /// Becomes the newer one of the two, noticed when and by what the older one was, which is returned. It is the
+    /// newer one whose message is in the stream: were the older one fetched and the newer one settled, a process
+    /// that dies would lose both.
+    fn share_with(&mut self, other: Self) -> Self {
+        let mut older = other;
+        if older.sequence > self.sequence {
+            std::mem::swap(self, &mut older);
+        }
+        let newer = (*self.request).clone();
+        self.request = Arc::new(ChangeRequest {
+            source: older.request.source,
+            noticed_at: older.request.noticed_at,
+            changed_at: older.request.changed_at.or(newer.changed_at),
+            urgent: older.request.urgent || newer.urgent,
+            ..newer
+        });
+        older
     }
 }
 
@@ -118,6 +148,11 @@ impl Item {
     /// The first question about a pull request, and not a further page of what was begun.
     const fn is_new(&self) -> bool {
         matches!(self.ask, Ask::PullRequest { .. })
+    }
+
+    /// The first question about this pull request.
+    const fn begins(&self, pull_request: u64) -> bool {
+        matches!(self.ask, Ask::PullRequest { number, .. } if number == pull_request)
     }
 }
 
@@ -327,6 +362,15 @@ impl Queue {
     }
 }
 
+/// Where something urgent waits: behind what is as urgent and came before it, before everything else of its kind.
+/// What is new takes turns with further pages of what was begun.
+fn behind_urgent(waiting: &VecDeque<Item>, jobs: &BTreeMap<u64, Job>, new: bool) -> usize {
+    let is_urgent = |item: &Item| jobs.get(&item.job).is_some_and(|job| job.request.urgent);
+    let mut items = waiting.iter();
+    let first = items.position(|item| item.is_new() == new && !is_urgent(item));
+    first.unwrap_or(waiting.len())
+}
+
 impl Board {
     /// Bulk work is divided among repositories by these weights.
     pub(crate) fn weigh(&mut self, weights: BTreeMap<RepositoryName, u32>) {
@@ -366,8 +410,69 @@ impl Board {
         order
     }
 
-    /// Takes a job in, with its open questions. `more` of its kind are known to come.
-    pub(crate) fn add(&mut self, job: Job, more: bool, now: Instant) {
+    /// Takes a job in, with its open questions. `more` of its kind are known to come. Where another waits for the
+    /// same, one of them remains, and the older one is returned: the newer one serves for both.
+    pub(crate) fn add(&mut self, job: Job, more: bool, now: Instant) -> Option<Job> {
+        let queue = self.queue(&job.request.repository, now);
+        if job.sequence >= queue.newest {
+            queue.newest = job.sequence;
+            queue.more = more && job.request.lane == Lane::Bulk;
+        }
+        if let Some(id) = self.waiting_for(&job)
+            && let Some(waiting) = self.jobs.get_mut(&id)
+        {
+            let was_urgent = waiting.request.urgent;
+            let older = waiting.share_with(job);
+            self.renew(id, was_urgent);
+            return Some(older);
+        }
+        self.put(job, now);
+        None
+    }
+
+    /// The job that waits for the same as this one. A message that comes again while it is in hand is none: settling
+    /// the one would settle the other.
+    fn waiting_for(&self, job: &Job) -> Option<u64> {
+        if !job.is_shareable() {
+            return None;
+        }
+        let queue = self.queues.get(&job.request.repository)?;
+        let waiting = queue.lanes.get(&job.request.lane)?.iter();
+        let mut same = waiting.filter(|item| item.begins(job.request.number));
+        let shared = same.find(|item| {
+            let known = self.jobs.get(&item.job);
+            known.is_some_and(|known| known.is_shareable() && known.sequence != job.sequence)
+        })?;
+        Some(shared.job)
+    }
+
+    /// What waits is now asked for another request: in its place, unless it has only now become urgent.
+    fn renew(&mut self, id: u64, was_urgent: bool) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let queue = self.queues.get_mut(&job.request.repository);
+        let Some(waiting) = queue.and_then(|queue| queue.lanes.get_mut(&job.request.lane)) else {
+            return;
+        };
+        let place = waiting.iter().position(|item| item.job == id);
+        let Some((place, mut item)) = place.and_then(|place| Some((place, waiting.remove(place)?)))
+        else {
+            return;
+        };
+        if let Some((question, ask)) = job.work.open.first_key_value() {
+            (item.question, item.ask) = (*question, ask.clone());
+        }
+        let place = if job.request.urgent && !was_urgent {
+            behind_urgent(waiting, &self.jobs, true)
+        } else {
+            place
+        };
+        waiting.insert(place, item);
+    }
+
+    /// Puts the questions of a job where they wait.
+    fn put(&mut self, job: Job, now: Instant) {
         let id = self.next;
         self.next += 1;
         let (repository, lane) = (job.request.repository.clone(), job.request.lane);
@@ -380,11 +485,6 @@ impl Board {
             .queues
             .entry(repository)
             .or_insert_with(|| Queue::new(now));
-        queue.waits_from(now);
-        if job.sequence >= queue.newest {
-            queue.newest = job.sequence;
-            queue.more = more && lane == Lane::Bulk;
-        }
         let apart = |kind, item| Apart {
             kind,
             items: vec![item],
@@ -399,7 +499,10 @@ impl Board {
                 .extend(items.next().map(|item| apart(Kind::Part, item)));
         } else if job.request.urgent {
             let waiting = queue.lanes.entry(lane).or_default();
-            items.rev().for_each(|item| waiting.push_front(item));
+            let place = behind_urgent(waiting, &self.jobs, job.work.answer.is_none());
+            for (further, item) in items.enumerate() {
+                waiting.insert(place + further, item);
+            }
         } else {
             queue.lanes.entry(lane).or_default().extend(items);
         }

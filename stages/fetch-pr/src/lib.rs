@@ -2,7 +2,8 @@
 //!
 //! Reads `pr.changes.<lane>`, writes `pr.fetched`. Each request is a message of its own in hand: it is
 //! put on the board, asked about together with whatever else is there, and settled as soon as its pull
-//! request is whole. An error costs only the pull request concerned: a document that fails is split
+//! request is whole. What is urgent goes first, and what waits is asked for once, however many signs of it
+//! come. An error costs only the pull request concerned: a document that fails is split
 //! until the culprit is alone, which is asked for in smaller pages after pauses that grow. After
 //! `fetch.max_attempts` failures it is stubborn: its header is asked for alone, then each list in small
 //! pages, and it lands with what came. Failures are kept in the broker's bucket, where `prmirror explain`
@@ -44,6 +45,11 @@ use coming::Coming;
 use pages::Pages;
 use records::Records;
 use worker::{Hand, Shared};
+
+/// Requests of the realtime lane that are in hand at once. The stream hands out in its own order, so what is urgent
+/// goes first among these alone: they are more than a poll after an absence, or a label's new name, leads to as a rule
+/// (what is more than `routing.bulk_above` and of a long time is bulk work). A request takes a few kilobytes.
+const REALTIME_IN_HAND: u32 = 2_000;
 
 /// The stage.
 pub struct FetchPr {
@@ -207,7 +213,12 @@ impl Stage for FetchPr {
     const NAME: &'static str = "fetch-pr";
 
     fn inputs(&self) -> Vec<Input> {
-        let window = 8 * self.config.batch.clamp(1, 100);
+        // In bulk work nothing is urgent: enough to choose from, and the rest is left to other processes.
+        let bulk = 8 * self.config.batch.clamp(1, 100);
+        let window = |lane| match lane {
+            Lane::Realtime => REALTIME_IN_HAND,
+            Lane::Bulk => bulk,
+        };
         self.lanes
             .iter()
             .map(|lane| Input {
@@ -217,7 +228,7 @@ impl Stage for FetchPr {
                     max_wait: Duration::ZERO,
                     ..Batch::default()
                 },
-                concurrency: window as usize,
+                concurrency: window(*lane) as usize,
                 // Waiting for the next hour's points is not failing: what failed is counted here.
                 max_deliver: i64::MAX,
                 // What is put off counts, too, and must not keep others from being handed out: of a

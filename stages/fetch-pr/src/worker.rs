@@ -128,7 +128,12 @@ impl Shared {
             self.is_whole(job);
             return ended;
         }
-        self.board().add(job, hand.more, Instant::now());
+        let older = self.board().add(job, hand.more, Instant::now());
+        if let Some(older) = older {
+            // The newer one serves for it, and has taken its place in the stream.
+            let reason = "superseded";
+            self.end(older, Outcome::Skip { reason }, Verdict::Unknown);
+        }
         self.added.notify_one();
         ended
     }

@@ -1,6 +1,5 @@
 use jiff::Timestamp;
 use prmirror_github::{PageAsk, Sizes};
-use prmirror_proto::messages::Source;
 
 use super::*;
 
@@ -266,6 +265,126 @@ fn what_somebody_waits_for_goes_first() {
         board.add(job, false, now);
     }
     assert_eq!(numbers(board.next(BOUNDS, now + BOUNDS.wait)), [3]);
+}
+
+/// What is urgent does not overtake itself: else the first of many would be the last.
+#[test]
+fn what_is_urgent_goes_in_the_order_in_which_it_came() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=5 {
+        let mut job = job(number, 100, 0);
+        Arc::make_mut(&mut job.request).urgent = number > 2;
+        board.add(job, false, now);
+    }
+    let asked: Vec<u64> = (1..=5)
+        .map(|turn| numbers(board.next(BOUNDS, now + BOUNDS.wait * turn))[0])
+        .collect();
+    assert_eq!(asked, [3, 4, 5, 1, 2]);
+}
+
+/// A sign that is at this place in the stream, and was noticed as many seconds after the epoch.
+fn sign(number: u64, sequence: u8, source: Source) -> Job {
+    let mut job = job(number, 100, 0);
+    let request = Arc::make_mut(&mut job.request);
+    request.lane = Lane::Realtime;
+    request.source = source;
+    request.noticed_at = Timestamp::from_second(sequence.into()).unwrap();
+    job.sequence = sequence.into();
+    job
+}
+
+/// The places in the stream of what is on the board of a pull request.
+fn places(board: &Board, number: u64) -> Vec<u64> {
+    let jobs = board.jobs.values();
+    jobs.filter(|job| job.request.number == number)
+        .map(|job| job.sequence)
+        .collect()
+}
+
+#[test]
+fn what_waits_is_asked_for_once_for_the_newest_of_its_signs() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=3_u8 {
+        let waits = sign(number.into(), 10 + number, Source::Webhook);
+        assert!(board.add(waits, false, now).is_none());
+    }
+    // Its message took the place of the older one in the stream, and must be the one that is settled last.
+    let older = board.add(sign(2, 14, Source::Poll), false, now).unwrap();
+    assert_eq!((older.sequence, places(&board, 2)), (12, vec![14]));
+    // They are put here in no order.
+    let older = board.add(sign(3, 9, Source::Sweep), false, now).unwrap();
+    assert_eq!((older.sequence, places(&board, 3)), (9, vec![13]));
+    let noticed: Vec<(Source, i64)> = board
+        .jobs
+        .values()
+        .map(|job| (job.request.source, job.request.noticed_at.as_second()))
+        .collect();
+    let first = [
+        (Source::Webhook, 11),
+        (Source::Webhook, 12),
+        (Source::Sweep, 9),
+    ];
+    assert_eq!(noticed, first, "by what noticed it first");
+
+    let due = now + BOUNDS.wait;
+    assert_eq!(numbers(board.next(BOUNDS, due)), [1]);
+    assert_eq!(numbers(board.next(BOUNDS, due)), [2], "it keeps its place");
+    // What is under way may show what was before.
+    assert!(board.add(sign(2, 15, Source::Poll), false, due).is_none());
+    assert_eq!(places(&board, 2), [14, 15]);
+    assert_eq!(numbers(board.next(BOUNDS, due)), [3]);
+    assert_eq!(numbers(board.next(BOUNDS, due + BOUNDS.wait)), [2]);
+}
+
+#[test]
+fn what_becomes_urgent_while_it_waits_goes_first() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=4_u8 {
+        board.add(sign(number.into(), number, Source::Poll), false, now);
+    }
+    for (number, sequence) in [(3, 5), (4, 6)] {
+        let mut ended = sign(number, sequence, Source::Webhook);
+        Arc::make_mut(&mut ended.request).urgent = true;
+        assert!(board.add(ended, false, now).is_some());
+    }
+    // A poll that sees it as well takes nothing of that away.
+    assert!(board.add(sign(3, 7, Source::Poll), false, now).is_some());
+    let asked: Vec<u64> = (1..=4)
+        .map(|turn| numbers(board.next(BOUNDS, now + BOUNDS.wait * turn))[0])
+        .collect();
+    assert_eq!(asked, [3, 4, 1, 2]);
+}
+
+#[test]
+fn what_wants_more_than_to_be_fetched_is_asked_for_by_itself() {
+    let others = [
+        Source::Backfill,
+        Source::Request,
+        Source::Finding,
+        Source::Recheck,
+    ];
+    for source in others {
+        let (mut board, now) = (Board::default(), Instant::now());
+        for (sequence, source) in [(1, Source::Webhook), (2, source), (3, source)] {
+            assert!(board.add(sign(7, sequence, source), false, now).is_none());
+        }
+        // A sign still finds the other one.
+        assert!(board.add(sign(7, 4, Source::Poll), false, now).is_some());
+        assert_eq!(places(&board, 7), [4, 2, 3], "{source:?}");
+    }
+    // Nor does a message that comes again share with itself, what failed, or what is of another lane.
+    let (mut board, now) = (Board::default(), Instant::now());
+    board.add(sign(7, 1, Source::Webhook), false, now);
+    assert!(board.add(sign(7, 1, Source::Webhook), false, now).is_none());
+    let failed = Job {
+        failures: 1,
+        ..sign(7, 2, Source::Webhook)
+    };
+    assert!(board.add(failed, false, now).is_none());
+    let mut bulk = sign(7, 3, Source::Webhook);
+    Arc::make_mut(&mut bulk.request).lane = Lane::Bulk;
+    assert!(board.add(bulk, false, now).is_none());
+    assert_eq!(places(&board, 7), [1, 1, 2, 3]);
 }
 
 /// How many of the next so many documents are of each repository.

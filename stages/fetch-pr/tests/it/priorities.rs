@@ -1,20 +1,21 @@
-//! Bulk work of several repositories: each gets its part, by priority.
+//! What goes first: bulk work of several repositories gets its parts by priority; of what changed just now, what is
+//! urgent goes before the rest, which is asked for once, however often signs of it come.
 
+use std::path::Path;
 use std::time::Duration;
 
+use crate::common::{NAME, OWNER, client};
 use fetch_pr::FetchPr;
 use github_sim::{Config, Effect, Fault, Sim, WorldConfig};
 use jiff::Timestamp;
 use prmirror_github::{Client, ClientConfig, Token};
 use prmirror_kit::config::{Priority, Repository};
 use prmirror_kit::testing::{NatsServer, Running, eventually, setup, stored};
-use prmirror_kit::{Outgoing, Stage as _};
-use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::{ChangeRequest, Lane, Source};
-use prmirror_proto::subjects::STREAM_FETCHED;
+use prmirror_kit::{Bus, Metric, Outgoing, Stage as _};
+use prmirror_proto::messages::{ChangeRequest, Fetched, Lane, Source};
+use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED};
+use prmirror_proto::{Message as _, RepositoryName};
 use serde_json::json;
-
-const OWNER: &str = "octo-org";
 
 /// Of each repository; all of them fit into what is in hand.
 const PULL_REQUESTS: u64 = 60;
@@ -102,4 +103,140 @@ async fn a_repository_of_high_priority_gets_more_of_the_bulk_work_and_the_other_
         (0.1..0.6).contains(&share),
         "{low} before the last of the other: {order}"
     );
+}
+
+/// A GitHub with so many pull requests.
+fn github(pull_requests: u64) -> Sim {
+    let sim = Sim::start(Config::empty(OWNER, NAME)).unwrap();
+    for number in 1..=pull_requests {
+        sim.add_pr(OWNER, NAME, json!({ "number": number }))
+            .unwrap();
+    }
+    sim
+}
+
+/// A sign that a pull request changed just now.
+fn sign(number: u64, source: Source, basis: &str) -> ChangeRequest {
+    ChangeRequest {
+        lane: Lane::Realtime,
+        source,
+        basis: basis.to_owned(),
+        ..request(NAME, number)
+    }
+}
+
+async fn publish(bus: &Bus, requests: impl IntoIterator<Item = ChangeRequest>) {
+    let requests = requests.into_iter();
+    let messages = requests.map(|request| Outgoing::new(&request).unwrap());
+    bus.publish_all(messages.collect(), None).await.unwrap();
+}
+
+/// A process that fetches what changed just now.
+fn start(sim: &Sim, bus: &Bus, data: &Path) -> Running {
+    let setup = setup(FetchPr::NAME, bus, data);
+    let client = client(sim, Duration::from_secs(60), sim.token());
+    let fetch = setup.pipeline.fetch.clone();
+    let stage = FetchPr::on(bus, client, fetch, vec![Lane::Realtime]);
+    Running::start(setup, stage)
+}
+
+/// A label that has a new name, say: all that bear it wait when the CI of another one ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_urgent_goes_first_behind_a_long_queue() {
+    const QUEUE: u64 = 300;
+    let urgent = QUEUE + 1;
+    let sim = github(urgent);
+    let milliseconds = 100;
+    sim.faults().add(Fault::new(Effect::Delay { milliseconds }));
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    publish(
+        &bus,
+        (1..=QUEUE).map(|number| sign(number, Source::Webhook, "label")),
+    )
+    .await;
+    let ended = ChangeRequest {
+        urgent: true,
+        ..sign(urgent, Source::Webhook, "CI has ended")
+    };
+    publish(&bus, [ended]).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&sim, &bus, data.path());
+    let before = eventually("it is fetched", || async {
+        let fetched = stored(&bus, STREAM_FETCHED).await;
+        let name = format!(".{urgent}");
+        let mut subjects = fetched.iter().map(|message| &message.subject);
+        subjects.position(|subject| subject.ends_with(&name))
+    })
+    .await;
+    running.crash().await;
+    // Were the queue not in hand as a whole, it would be known only after a hundred of it.
+    assert!(before < 100, "{before} of the {QUEUE} came before it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_asked_for_once_however_many_signs_of_it_come() {
+    const QUEUE: u64 = 60;
+    let sim = github(QUEUE);
+    let first = Fault::new(Effect::Hold).operation("PullRequests");
+    sim.faults().add(first.times(1));
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let signs: Vec<ChangeRequest> = (1..=QUEUE)
+        .map(|number| sign(number, Source::Webhook, "first"))
+        .collect();
+    publish(&bus, signs.clone()).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&sim, &bus, data.path());
+    let under_way = eventually("an answer is held back", || async {
+        sim.faults().held().into_iter().next()
+    })
+    .await;
+    eventually("the others wait in hand", || async {
+        let stream = bus.jetstream().get_stream(STREAM_CHANGES).await.ok()?;
+        let consumer = stream.consumer_info("fetch-pr-realtime").await.ok()?;
+        (consumer.num_pending == 0).then_some(())
+    })
+    .await;
+    let waiting: Vec<&ChangeRequest> = signs
+        .iter()
+        .filter(|sign| !under_way.contains(&sign.number))
+        .collect();
+    let [often, repaired, ..] = waiting.as_slice() else {
+        panic!("all are under way: {under_way:?}");
+    };
+    let metrics = &running.setup.context.metrics;
+    let superseded = || metrics.value(Metric::Skipped, &[("reason", "superseded")]);
+    for (basis, times) in [("second", 1), ("third", 2)] {
+        publish(&bus, [sign(often.number, Source::Poll, basis)]).await;
+        eventually("the sign before it is settled", || async {
+            (superseded() == times).then_some(())
+        })
+        .await;
+    }
+    // A repair is more than a fetch.
+    publish(&bus, [sign(repaired.number, Source::Finding, "a repair")]).await;
+    sim.faults().clear();
+    eventually("all is settled", || async {
+        let left = bus.unsettled(STREAM_CHANGES, "fetch-pr-realtime").await;
+        (left.unwrap() == Some(0)).then_some(())
+    })
+    .await;
+    assert_eq!(superseded(), 2);
+    assert_eq!(sim.stats().detail_requests[&often.number], 1);
+    let stored = stored(&bus, STREAM_FETCHED).await;
+    let fetched: Vec<Fetched> = stored.iter().map(|message| message.decode()).collect();
+    for number in 1..=QUEUE {
+        let times = fetched.iter().filter(|one| one.number == number).count();
+        let expected = if number == repaired.number { 2 } else { 1 };
+        assert_eq!(times, expected, "#{number}");
+    }
+    // It was noticed when the first sign of it came, and is fetched for the last one.
+    let mut of_it = fetched.iter().filter(|one| one.number == often.number);
+    let provenance = &of_it.next().unwrap().provenance;
+    assert_eq!(provenance.source, Source::Webhook);
+    assert_eq!(provenance.noticed_at, often.noticed_at);
+    let last = sign(often.number, Source::Poll, "third");
+    assert_eq!(provenance.request, last.message_id());
+    running.stop().await.unwrap();
 }
