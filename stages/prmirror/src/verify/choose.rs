@@ -16,6 +16,10 @@ const NUMBERS: usize = 250;
 /// Pull requests that are looked at besides a sample, at most.
 const BESIDES: usize = 100;
 
+/// How the name of a run begins that looks at open ones only: what it finds says nothing of the others, and the view
+/// `repository_quality` knows it.
+const OPEN: &str = "verify-open-";
+
 impl Run {
     /// Which pull requests are looked at, by repository.
     pub(super) async fn choose(
@@ -24,6 +28,9 @@ impl Run {
         open: bool,
         sample: Option<u64>,
     ) -> Result<BTreeMap<RepositoryName, Vec<u64>>, RunError> {
+        if open {
+            self.tally.run.insert_str(0, OPEN);
+        }
         let all = if open {
             self.listed(repositories).await?
         } else {

@@ -1,4 +1,4 @@
-//! What GitHub is asked: one pull request, each list in plain pages of one size, to its end.
+//! What GitHub is asked: a few pull requests, each list of each in plain pages of one size, to its end.
 //!
 //! These documents are not the mirror's. They say everything themselves, so that what is wrong with
 //! the mirror's questions is not wrong here as well.
@@ -10,6 +10,14 @@ use serde_json::Value;
 
 /// The largest page that GitHub gives.
 pub(super) const PAGE: u32 = 100;
+
+/// Pull requests that are asked for in one document. GitHub counts a request for each list of each and for the
+/// comments of each thread: 147 for seven, and up to 149 cost one point.
+/// <https://docs.github.com/en/graphql/overview/rate-limits-and-query-limits-for-the-graphql-api>
+pub(super) const TOGETHER: usize = 7;
+
+/// Review threads that are asked for of each of them; few pull requests have more.
+const THREADS: u32 = 10;
 
 /// Everything about a pull request that is no list.
 const HEADER: &str = "id number fullDatabaseId url title body state isDraft locked createdAt updatedAt \
@@ -42,7 +50,7 @@ pub(super) const THREAD_COMMENTS: List = list(
 );
 
 /// Every list of a pull request but CI.
-pub(super) const LISTS: [List; 10] = [
+const LISTS: [List; 10] = [
     list("labels", "id name color"),
     list("assignees", "login"),
     list(
@@ -77,6 +85,11 @@ pub(super) const CONTEXTS: List = list(
      ... on CheckRun { id name status conclusion startedAt completedAt detailsUrl } \
      ... on StatusContext { id context state description targetUrl createdAt }",
 );
+
+/// Every list of a pull request.
+pub(super) fn lists() -> impl Iterator<Item = List> {
+    LISTS.into_iter().chain([CONTEXTS])
+}
 
 /// Kinds of timeline items with an id, a time, an actor, and what else they tell.
 const EVENTS: [(&str, &str); 59] = [
@@ -209,6 +222,42 @@ const PRICE: &str = "rateLimit { cost limit remaining resetAt }";
 /// A list that is asked for, and where its page begins; at its beginning without a cursor.
 pub(super) type Wanted = (List, Option<String>);
 
+/// The name under which a pull request is told in the answer about several.
+pub(super) fn alias(number: u64) -> String {
+    format!("n{number}")
+}
+
+/// A few pull requests with the first page of each of their lists.
+pub(super) fn pull_requests(repository: &RepositoryName, numbers: &[u64]) -> String {
+    let mut text = format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ id",
+        Value::from(repository.owner.as_str()),
+        Value::from(repository.name.as_str()),
+    );
+    for number in numbers {
+        // Writing to a text never fails.
+        let _ = write!(
+            text,
+            " {}: pullRequest(number: {number}) {{ ...Begun }}",
+            alias(*number)
+        );
+    }
+    let _ = write!(
+        text,
+        " }} {PRICE} }} fragment Begun on PullRequest {{ {HEADER}"
+    );
+    for list in lists() {
+        let first = if list.name == "reviewThreads" {
+            THREADS
+        } else {
+            PAGE
+        };
+        let _ = write!(text, " {}", list.page(first, None));
+    }
+    text.push_str(" }");
+    text
+}
+
 /// A pull request with pages of some of its lists; with its header unless only pages are left.
 pub(super) fn pull_request(
     repository: &RepositoryName,
@@ -289,31 +338,48 @@ mod tests {
     use crate::compare;
 
     fn whole() -> String {
-        let mut lists: Vec<Wanted> = LISTS.iter().map(|list| (*list, None)).collect();
-        lists.push((CONTEXTS, None));
-        let repository = RepositoryName::new("o", "r").unwrap();
-        pull_request(&repository, 7, true, &lists, PAGE)
+        let lists: Vec<Wanted> = lists().map(|list| (list, None)).collect();
+        pull_request(&repository(), 7, true, &lists, PAGE)
+    }
+
+    fn repository() -> RepositoryName {
+        RepositoryName::new("o", "r").unwrap()
+    }
+
+    /// Numbers as long as any.
+    fn few() -> Vec<u64> {
+        (1_000_000..).take(TOGETHER).collect()
     }
 
     #[test]
     fn everything_that_is_compared_is_asked_for() {
-        let text = whole();
-        let words: std::collections::BTreeSet<&str> = text
-            .split(|c: char| !c.is_alphanumeric() && c != '_')
-            .collect();
-        let mut asked = 0;
-        for name in compare::places() {
-            assert!(words.contains(name), "{name} is compared and not asked for");
-            asked += 1;
+        for text in [whole(), pull_requests(&repository(), &few())] {
+            let words: std::collections::BTreeSet<&str> = text
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .collect();
+            let mut asked = 0;
+            for name in compare::places() {
+                assert!(words.contains(name), "{name} is compared and not asked for");
+                asked += 1;
+            }
+            assert!(asked > 100, "only {asked} names");
         }
-        assert!(asked > 100, "only {asked} names");
+    }
+
+    #[test]
+    fn a_few_cost_a_point() {
+        let text = pull_requests(&repository(), &few());
+        let cost = prmirror_github::cost(&text, Some(OPERATION), &serde_json::json!({}));
+        let cost = cost.unwrap();
+        assert_eq!((cost.requests, cost.points()), (147, 1));
     }
 
     #[test]
     fn documents_are_well_formed() {
-        let repository = RepositoryName::new("o", "r").unwrap();
+        let repository = repository();
         for text in [
             whole(),
+            pull_requests(&repository, &few()),
             pull_request(&repository, 7, false, &[(CONTEXTS, Some("x\"".into()))], 5),
             thread("PRRT_1", "c", 10),
             numbers(&repository, Some("c")),
@@ -324,10 +390,12 @@ mod tests {
             assert_eq!(text.matches('(').count(), text.matches(')').count());
         }
         for volatile in ["mergeable", "mergeStateStatus", "potentialMergeCommit"] {
-            assert!(
-                !whole().contains(volatile),
-                "{volatile} changes by being asked for"
-            );
+            for text in [whole(), pull_requests(&repository, &few())] {
+                assert!(
+                    !text.contains(volatile),
+                    "{volatile} changes by being asked for"
+                );
+            }
         }
     }
 }

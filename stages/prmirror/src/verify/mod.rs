@@ -33,7 +33,7 @@ const NAME: &str = "verify";
 const REPAIRED: &str = "verify-repaired-";
 
 /// Pull requests that are read from GitHub before the tables are: few, so that both are about as old.
-const BATCH: usize = 10;
+const BATCH: usize = 2 * document::TOGETHER;
 
 /// Looks at a pull request that differs in another way each time, or in a way that the next poll or
 /// sweep would see. The pauses between them grow: with the usual intervals it is looked at for nine
@@ -43,7 +43,7 @@ const LOOKS: u32 = 5;
 const LONG: &str = "\
 Reads pull requests from GitHub again and compares every field of every table with what has landed.
 
-It asks GitHub with documents of its own, one pull request after the other and each list page by page to \
+It asks GitHub with documents of its own, a few pull requests in each and each list page by page to \
 its end, and shares no code with what fills the tables. What differs is looked at a second time a little \
 later: only what differs again in the same way counts, and what a poll or sweep will see gets the time \
 to be seen, so that a change that is on its way is no difference. Every result lands in the mirror itself; what differs becomes a finding, and is repaired.
@@ -56,8 +56,9 @@ A sample is drawn from the numbers that GitHub has given, not from what has land
 mirror has never heard of has the same chance as every other. What was found wrong before, and is repaired, is \
 looked at besides, so that its finding can be closed; it does not count in the truth rate.
 
-It uses the budget of bulk work: github.floor is left to others. A pull request costs a point, and each \
-hundred of a list's items beyond the first another one; so do 250 numbers of which it is asked what they are.";
+It uses the budget of bulk work: github.floor is left to others. Seven pull requests cost a point, and each \
+hundred of a list's items beyond the first, or review threads beyond ten, another one; so do 250 numbers of which \
+it is asked what they are.";
 
 const AFTER: &str = "\
 Exit codes:
@@ -356,32 +357,33 @@ impl Run {
         let mut present: Vec<(u64, Value)> = Vec::new();
         let mut observed: BTreeMap<u64, Timestamp> = BTreeMap::new();
         let mut repository_id = String::new();
-        for number in numbers {
-            match self.reader.read(repository, *number).await {
+        let readings = self.reader.read(repository, numbers).await;
+        for (number, reading) in readings.map_err(ended)? {
+            match reading {
                 Ok(Reading::Present(reading)) => {
-                    observed.insert(*number, reading.observed_at);
+                    observed.insert(number, reading.observed_at);
                     repository_id.clone_from(&reading.repository_id);
-                    present.push((*number, reading.value));
+                    present.push((number, reading.value));
                 }
                 Ok(Reading::Gone { observed_at }) => {
-                    observed.insert(*number, observed_at);
+                    observed.insert(number, observed_at);
                 }
                 Err(ReadError::Unreadable(reason)) => self.tally.add(Outcome::Unreadable {
                     repository: repository.clone(),
-                    number: *number,
+                    number,
                     reason,
                 }),
                 Err(ReadError::Moving) => self.tally.add(Outcome::Unsettled {
                     repository: repository.clone(),
-                    number: *number,
+                    number,
                 }),
                 Err(error @ (ReadError::Ended(_) | ReadError::Interrupted)) => {
                     return Err(ended(error));
                 }
             }
-            self.progress
-                .say(&self.tally, &self.reader, self.again.len());
         }
+        self.progress
+            .say(&self.tally, &self.reader, self.again.len());
         let tables = Tables::new(&self.bus);
         let report = tables.compare(repository, &repository_id, &present).await?;
         let after = tables.versions(repository, numbers).await?;

@@ -1,5 +1,6 @@
-//! Reads pull requests from GitHub, one after the other, as raw JSON.
+//! Reads pull requests from GitHub, the first pages of a few at a time, as raw JSON.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use prmirror_proto::{Lane, RepositoryName};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::document::{self, CONTEXTS, LISTS, OPERATION, PAGE, Wanted};
+use super::document::{self, CONTEXTS, List, OPERATION, PAGE, TOGETHER, Wanted};
 
 /// The smallest page that is tried of a list that is too heavy for GitHub.
 const LEAST: u32 = 5;
@@ -97,14 +98,98 @@ impl Reader {
         }
     }
 
-    /// Reads a pull request with every page of every list.
+    /// Reads pull requests with every page of every list, in the order of these numbers.
+    ///
+    /// # Errors
+    /// [`ReadError::Ended`] and [`ReadError::Interrupted`]; the others are those of single ones.
     pub(super) async fn read(
+        &mut self,
+        repository: &RepositoryName,
+        numbers: &[u64],
+    ) -> Result<Vec<(u64, Result<Reading, ReadError>)>, ReadError> {
+        let mut readings = Vec::with_capacity(numbers.len());
+        for few in numbers.chunks(TOGETHER) {
+            let mut begun = self.begin(repository, few).await?;
+            for number in few {
+                let reading = match begun.remove(number) {
+                    Some(reading) => self.finish(repository, *number, reading).await,
+                    None => self.read_alone(repository, *number).await,
+                };
+                match reading {
+                    Err(error @ (ReadError::Ended(_) | ReadError::Interrupted)) => {
+                        return Err(error);
+                    }
+                    Ok(_) | Err(ReadError::Unreadable(_) | ReadError::Moving) => {
+                        readings.push((*number, reading));
+                    }
+                }
+            }
+        }
+        Ok(readings)
+    }
+
+    /// The first pages of a few; nothing where GitHub does not answer so much at once.
+    async fn begin(
+        &mut self,
+        repository: &RepositoryName,
+        numbers: &[u64],
+    ) -> Result<BTreeMap<u64, Reading>, ReadError> {
+        let document = document::pull_requests(repository, numbers);
+        let asked = self.ask_of(repository, &document, numbers.len()).await;
+        let (answer, data) = match asked {
+            Ok(answered) => answered,
+            Err(AskError::Split(_)) => return Ok(BTreeMap::new()),
+            Err(AskError::Other(error)) => return Err(error),
+        };
+        let Some(found) = data.get("repository").filter(|found| found.is_object()) else {
+            return Err(no_repository(repository));
+        };
+        let observed_at = answer.sent_at;
+        let readings = numbers.iter().map(|number| {
+            let value = found.get(document::alias(*number));
+            let reading = match value.filter(|value| value.is_object()) {
+                Some(value) => Reading::Present(Box::new(Present {
+                    observed_at,
+                    repository_id: text(found, "id"),
+                    value: value.clone(),
+                })),
+                None => Reading::Gone { observed_at },
+            };
+            (*number, reading)
+        });
+        Ok(readings.collect())
+    }
+
+    /// Reads what is behind the first pages.
+    async fn finish(
+        &mut self,
+        repository: &RepositoryName,
+        number: u64,
+        begun: Reading,
+    ) -> Result<Reading, ReadError> {
+        let present = match begun {
+            Reading::Present(present) => present,
+            Reading::Gone { .. } => return Ok(begun),
+        };
+        let more = further(&present.value, document::lists());
+        let groups = if more.is_empty() { vec![] } else { vec![more] };
+        let whole = self.pages(repository, number, Some(*present), groups);
+        match whole.await? {
+            Some(reading) => Ok(reading),
+            None => self.read_alone(repository, number).await,
+        }
+    }
+
+    /// Reads one by itself.
+    async fn read_alone(
         &mut self,
         repository: &RepositoryName,
         number: u64,
     ) -> Result<Reading, ReadError> {
         for _ in 0..READINGS {
-            if let Some(reading) = self.read_once(repository, number).await? {
+            let all = document::lists().map(|list| (list, None)).collect();
+            let whole = self.pages(repository, number, None, vec![all]);
+            if let Some(reading) = whole.await? {
                 return Ok(reading);
             }
         }
@@ -183,16 +268,16 @@ impl Reader {
         Ok(found)
     }
 
-    /// None when it changed meanwhile.
-    async fn read_once(
+    /// Reads pages of one, and those that follow them; its header first if it is not begun. None when it
+    /// changed meanwhile.
+    async fn pages(
         &mut self,
         repository: &RepositoryName,
         number: u64,
+        mut begun: Option<Present>,
+        mut groups: Vec<Vec<Wanted>>,
     ) -> Result<Option<Reading>, ReadError> {
-        let all = LISTS.into_iter().chain([CONTEXTS]);
-        let mut groups: Vec<Vec<Wanted>> = vec![all.map(|list| (list, None)).collect()];
         let mut first = PAGE;
-        let mut begun: Option<Present> = None;
         while let Some(group) = groups.pop() {
             let document =
                 document::pull_request(repository, number, begun.is_none(), &group, first);
@@ -236,13 +321,7 @@ impl Reader {
                 }),
             };
             // Where a list goes on is told by its newest page, which is now a part of the whole.
-            let more: Vec<Wanted> = group
-                .into_iter()
-                .filter_map(|(list, _)| {
-                    let cursor = next(connection(&present.value, list.name)?)?;
-                    Some((list, Some(cursor)))
-                })
-                .collect();
+            let more = further(&present.value, group.into_iter().map(|(list, _)| list));
             if !more.is_empty() {
                 groups.push(more);
             }
@@ -300,11 +379,20 @@ impl Reader {
         }
     }
 
-    /// Asks until there is an answer without holes.
     async fn ask(
         &mut self,
         repository: &RepositoryName,
         document: &str,
+    ) -> Result<(Answer, Value), AskError> {
+        self.ask_of(repository, document, 1).await
+    }
+
+    /// Asks about so many pull requests until there is an answer without holes.
+    async fn ask_of(
+        &mut self,
+        repository: &RepositoryName,
+        document: &str,
+        pull_requests: usize,
     ) -> Result<(Answer, Value), AskError> {
         let mut tries = 0;
         loop {
@@ -314,7 +402,7 @@ impl Reader {
                 lane: Lane::Bulk,
                 operation: OPERATION,
                 document,
-                pull_requests: 1,
+                pull_requests: pull_requests as u64,
             };
             let result = tokio::select! {
                 biased;
@@ -417,6 +505,15 @@ fn connection<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
         return object.pointer("/statusCheckRollup/contexts");
     }
     object.get(name).filter(|list| list.is_object())
+}
+
+/// Those of some lists that go on, and where.
+fn further(value: &Value, lists: impl Iterator<Item = List>) -> Vec<Wanted> {
+    let goes_on = |list: List| {
+        let cursor = next(connection(value, list.name)?)?;
+        Some((list, Some(cursor)))
+    };
+    lists.filter_map(goes_on).collect()
 }
 
 /// The cursor of the next page of a list, if there is one.

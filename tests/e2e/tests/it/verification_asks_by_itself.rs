@@ -1,8 +1,9 @@
 //! `prmirror verify` finds what the mirror has never heard of; looks at one repository, or only at open pull
-//! requests; and says with its exit code whether everything is as GitHub says.
+//! requests; keeps to its share of the hour's points; and says with its exit code whether everything is as
+//! GitHub says.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use github_sim::{Config, Sim, WorldConfig};
 use prmirror_e2e::{Deployment, Mirror, QUICK, Up, eventually, to_the_end};
@@ -12,11 +13,14 @@ const LIMIT: Duration = Duration::from_secs(180);
 const OWNER: &str = "octo-org";
 const NAMES: [&str; 2] = ["one", "other"];
 
+/// Points of an hour.
+const POINTS: u32 = 1_000_000;
+
 /// Pull requests 1 to 12 in each of two repositories, of which the even ones are closed, with issues between
 /// them and the last one.
 fn world() -> Sim {
     let mut config = Config::empty(OWNER, NAMES[0]);
-    config.rate_limit = 1_000_000;
+    config.rate_limit = POINTS.into();
     let worlds = NAMES.map(|name| WorldConfig::Empty {
         owner: OWNER.to_owned(),
         name: name.to_owned(),
@@ -99,11 +103,29 @@ fn one_repository_the_open_ones_and_what_nobody_has_heard_of() {
     let output = deployment.run(&["verify", "--repository", "octo-org/elsewhere"]);
     assert_eq!(output.status.code(), Some(2));
 
+    // Within a share of the hour's points it waits until there are as many as it has used, 1.8 s for each; the last
+    // one is not waited for.
+    let begun = Instant::now();
+    let within = [
+        "--all",
+        "--repository",
+        "octo-org/other",
+        "--share",
+        "0.002",
+    ];
+    let (told, code) = verify(&deployment, &within);
+    assert_eq!((code, &told["right"]), (0, &json!(13)), "{told:#}");
+    let points = told["points"].as_f64().unwrap();
+    let earned = Duration::from_secs_f64((points - 1.0) * 3_600.0 / (0.002 * f64::from(POINTS)));
+    assert!(points >= 3.0 && begun.elapsed() >= earned, "{told:#}");
+
     let open: BTreeSet<_> = [1, 3, 5, 7, 9, 11].map(|n| (full("one"), n)).into();
     let only_open = ["--all", "--open", "--repository", "octo-org/one"];
     let (told, code) = verify(&deployment, &only_open);
     assert_eq!((code, &told["population"]), (0, &json!(6)), "{told:#}");
     assert_eq!(looked_at(&deployment, &told), open);
+    // That says nothing of all: no score goes by it.
+    assert!(told["run"].as_str().unwrap().starts_with("verify-open-"));
     // Some of them, by chance.
     let some = ["--sample", "4", "--open", "--repository", "octo-org/one"];
     let (told, code) = verify(&deployment, &some);
