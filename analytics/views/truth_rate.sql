@@ -1,6 +1,7 @@
 -- How right the mirror was found to be by each verification: the share of pull requests of which every
 -- field was as GitHub said, with Wilson's interval, which holds for small samples and shares near 1 too.
 -- What was looked at besides a sample, because it had been found wrong and was repaired, is not of the sample.
+-- Runs of any size are here, those that are under way and those that look at open ones only among them.
 CREATE OR REPLACE VIEW truth_rate AS
 WITH runs AS (
     SELECT

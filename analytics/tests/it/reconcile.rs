@@ -303,6 +303,40 @@ fn what_is_only_worth_knowing_is_no_gap_and_waits_until_the_mirror_is_right() {
 }
 
 #[test]
+fn what_is_behind_is_closed_after_it_was_fetched_anew() {
+    let mut world = World::new();
+    world.settings.grace = Duration::ZERO;
+    world.observed(10, &pull_request(1, 1));
+    world.listed(20, &[pull_request(1, 1)]);
+    world.settings.fetch_version += 1;
+    let asked = world.reconcile(30).repairs;
+    assert_eq!(asked[0].id, "behind_schema:octo/mirror#1");
+    // GitHub says what it said; this program keeps more of it.
+    let mut again = changeset(ChangesetKind::Volatile, &pull_request(1, 1), at(40));
+    again.kind = ChangesetKind::Unchanged;
+    again.provenance.source = prmirror_proto::Source::Finding;
+    again.provenance.fetch_version = world.settings.fetch_version;
+    world.land(40, Record::Changeset(again));
+    let done = world.reconcile(50);
+    assert_eq!((done.repaired, done.repairs.len()), (1, 0));
+    world.listed(60, &[pull_request(1, 1)]);
+    let done = world.reconcile(70);
+    assert_eq!(
+        (done.closed, done.opened, done.notes_by_rule.len()),
+        (1, 0, 0)
+    );
+    assert_eq!(
+        world.history(),
+        [
+            r#"[30,"behind_schema:octo/mirror#1","repair_requested",1]"#,
+            r#"[30,"behind_schema:octo/mirror#1","open",0]"#,
+            r#"[50,"behind_schema:octo/mirror#1","repaired",1]"#,
+            r#"[70,"behind_schema:octo/mirror#1","closed",1]"#,
+        ]
+    );
+}
+
+#[test]
 fn rows_take_turns_and_an_open_finding_is_looked_at_each_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mirror.duckdb");

@@ -113,6 +113,88 @@ fn the_truth_rate_has_wilsons_interval() {
     );
 }
 
+/// A mirror in step, and the verifications of it.
+struct Scored {
+    database: Database,
+    sequence: u64,
+}
+
+impl Scored {
+    /// One of so many pull requests.
+    fn of(count: u64) -> Self {
+        let mut this = Self {
+            database: Database::in_memory().unwrap(),
+            sequence: 1,
+        };
+        let all: Vec<_> = (1..=count).map(|number| pull_request(number, 1)).collect();
+        let seen = all.iter();
+        let seen = seen.map(|one| Record::Changeset(changeset(ChangesetKind::New, one, at(10))));
+        this.land(seen.collect());
+        let listed = page(InventoryScope::All, "scan", at(20), &all);
+        this.land(vec![Record::Inventory(listed)]);
+        this
+    }
+
+    fn land(&mut self, records: Vec<Record>) {
+        let count = records.len() as u64;
+        land(&mut self.database, self.sequence, records);
+        self.sequence += count;
+    }
+
+    /// The lowest so many are compared then, of which the lowest so many are wrong.
+    fn verified(&mut self, run: &str, seconds: i64, pull_requests: u64, wrong: u64) {
+        let looks = (1..=pull_requests).map(|number| {
+            let differ: &[&str] = if number <= wrong { &["title"] } else { &[] };
+            verification(run, number, seconds, differ)
+        });
+        self.land(looks.collect());
+    }
+
+    /// The truth rate as it is sampled then, and the share of the completeness that the score is.
+    fn sampled(&mut self, seconds: i64) -> Vec<String> {
+        let settings = ReconcileSettings::default();
+        self.database.reconcile(at(seconds), &settings).unwrap();
+        rows(
+            &self.database,
+            "SELECT round(truth_rate, 4), round(score / completeness_percent, 4)
+             FROM quality ORDER BY sampled_at DESC LIMIT 1",
+        )
+    }
+}
+
+#[test]
+fn the_score_goes_by_what_says_something_of_all() {
+    let mut mirror = Scored::of(25);
+    mirror.verified("verify-1", 100, 20, 1);
+    // It may be under way: what differs comes last.
+    assert_eq!(mirror.sampled(200), ["[null,1.0]"]);
+    assert_eq!(mirror.sampled(3_600), ["[null,1.0]"]);
+    let first = ["[0.95,0.95]"];
+    assert_eq!(mirror.sampled(3_700), first);
+    // Too few.
+    mirror.verified("verify-2", 4_000, 19, 19);
+    assert_eq!(mirror.sampled(8_000), first);
+    // Those that are open.
+    mirror.verified("verify-open-verify-3", 9_000, 25, 0);
+    assert_eq!(mirror.sampled(13_000), first);
+    // Enough, and finished when the next one has begun.
+    mirror.verified("verify-4", 14_000, 25, 0);
+    assert_eq!(mirror.sampled(14_100), first);
+    mirror.verified("verify-5", 14_200, 1, 0);
+    assert_eq!(mirror.sampled(14_300), ["[1.0,1.0]"]);
+}
+
+/// Where there are fewer than are enough elsewhere, all of them are.
+#[test]
+fn the_score_of_a_few_pull_requests_goes_by_all_of_them() {
+    let mut mirror = Scored::of(3);
+    mirror.verified("verify-1", 100, 3, 1);
+    let two_of_three = ["[0.6667,0.6667]"];
+    assert_eq!(mirror.sampled(4_000), two_of_three);
+    mirror.verified("verify-2", 5_000, 2, 0);
+    assert_eq!(mirror.sampled(9_000), two_of_three);
+}
+
 /// A mirror of one pull request, what is landed in it one by one, and its findings of verifications.
 struct Followed {
     database: Database,

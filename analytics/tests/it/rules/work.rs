@@ -13,6 +13,16 @@ fn behind_schema() {
         world.found_at(20, &settings),
         [r#"behind_schema [1,"fetched by version 1, current is 2",null,"2026-03-01T12:00:10Z"]"#]
     );
+    // A program as old as before fetches it again, then one of today; GitHub says what it said.
+    let mut again = changeset(ChangesetKind::Volatile, &pull_request(1, 1), at(30));
+    again.kind = ChangesetKind::Unchanged;
+    again.provenance.source = Source::Finding;
+    world.land(Record::Changeset(again.clone()));
+    assert_eq!(world.found_at(40, &settings).len(), 1);
+    again.observed_at = at(50);
+    again.provenance.fetch_version = settings.fetch_version;
+    world.land(Record::Changeset(again));
+    assert_eq!(world.found_at(60, &settings), SILENT);
 }
 
 /// CI whose checks run since a time.

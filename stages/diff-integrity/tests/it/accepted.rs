@@ -14,6 +14,7 @@ use prmirror_proto::subjects::{
     BUCKET_ACCEPTED, STREAM_CHANGESETS, STREAM_EVENTS, STREAM_VALID, pull_request_key,
 };
 use prmirror_proto::{Changeset, CloudEvent, Observation, Snapshot, Source, Valid};
+use serde_json::{Value, json};
 
 /// A look at #7 at this second of 19:00, which shows a changed pull request.
 fn look(second: i64, change: impl FnOnce(&mut PullRequest)) -> Valid {
@@ -52,6 +53,21 @@ fn key(valid: &Valid) -> String {
     pull_request_key(&valid.repository, valid.number)
 }
 
+/// A look at which GitHub says this of whether it can be merged.
+fn mergeable(second: i64, says: &str) -> Valid {
+    let mut valid = look(second, |_| {});
+    snapshot(&mut valid).volatile.mergeable = Some(says.to_owned());
+    valid
+}
+
+/// What is told of how a state came to be.
+fn told(state: &Accepted) -> Value {
+    let events = state.events.iter();
+    events
+        .map(|event| serde_json::to_value(&event.data).unwrap())
+        .collect()
+}
+
 /// Ids of what a state leads to.
 fn ids(accepted: &Accepted) -> Vec<String> {
     let messages = accepted.messages().into_iter();
@@ -67,9 +83,7 @@ fn each_look_relates_to_the_one_before() {
     let same = next(Some(&first), &look(2, |_| {}));
     assert_eq!(same.kind, ChangesetKind::Unchanged);
     assert_eq!(same.version, first.version);
-    let mut mergeable = look(3, |_| {});
-    snapshot(&mut mergeable).volatile.mergeable = Some("CONFLICTING".to_owned());
-    let volatile = next(Some(&same), &mergeable);
+    let volatile = next(Some(&same), &mergeable(3, "CONFLICTING"));
     assert_eq!(volatile.kind, ChangesetKind::Volatile);
     assert_eq!(volatile.version, first.version);
     let changed = next(Some(&volatile), &titled(4, "Another"));
@@ -87,16 +101,47 @@ fn each_look_relates_to_the_one_before() {
     assert_eq!(back.version, changed.version);
 
     for (state, events) in [
-        (&first, 1),
-        (&same, 0),
+        (
+            &first,
+            json!([{ "kind": "opened", "title": "A title", "author": "octocat" }]),
+        ),
+        (&same, json!([])),
         // It cannot be merged any more.
-        (&volatile, 1),
+        (
+            &volatile,
+            json!([{ "kind": "mergeability_changed", "before": "MERGEABLE", "after": "CONFLICTING" }]),
+        ),
         // The title, and it can be merged again.
-        (&changed, 2),
-        (&gone_now, 1),
+        (
+            &changed,
+            json!([
+                { "kind": "title_changed", "before": "A title", "after": "Another" },
+                { "kind": "mergeability_changed", "before": "CONFLICTING", "after": "MERGEABLE" },
+            ]),
+        ),
+        (&gone_now, json!([{ "kind": "gone" }])),
+        // It is not opened a second time.
+        (&back, json!([{ "kind": "returned", "title": "Another" }])),
     ] {
-        assert_eq!(state.events.len(), events, "{:?}", state.kind);
+        assert_eq!(told(state), events, "{:?}", state.kind);
     }
+}
+
+/// What GitHub has not computed yet says nothing: a change is told once, when it is known.
+#[test]
+fn mergeability_is_told_when_it_was_computed() {
+    let first = next(None, &mergeable(1, "MERGEABLE"));
+    let unknown = next(Some(&first), &mergeable(2, "UNKNOWN"));
+    assert_eq!(told(&unknown), json!([]));
+    let conflicting = next(Some(&unknown), &mergeable(3, "CONFLICTING"));
+    assert_eq!(
+        told(&conflicting),
+        json!([{ "kind": "mergeability_changed", "before": "MERGEABLE", "after": "CONFLICTING" }])
+    );
+    let unknown = next(Some(&conflicting), &mergeable(4, "UNKNOWN"));
+    assert_eq!(told(&unknown), json!([]));
+    let as_before = next(Some(&unknown), &mergeable(5, "CONFLICTING"));
+    assert_eq!(told(&as_before), json!([]));
 }
 
 /// A state that is met again, in whatever process, leads to the same messages.

@@ -30,7 +30,8 @@ Exit codes:
   0  the mirror has it, or has seen that it is gone, and nothing speaks against what has landed
   1  nothing is known of it, or that it is no pull request; or something failed
   2  the command line or the configuration cannot be used
-  3  it has not landed, or something is wrong with it, or was: an open finding, something set aside, a difference")]
+  3  it has not landed, or something is wrong with it, or was: a finding that is a gap, something set aside;
+     or nothing of its repository is fetched")]
 pub(crate) struct ExplainArgs {
     #[command(flatten)]
     place: Place,
@@ -186,7 +187,9 @@ async fn tables(
         .await?;
     told.findings = source
         .rows(&format!(
-            "SELECT * FROM findings WHERE {which} ORDER BY status = 'closed', opened_at DESC"
+            "SELECT findings.*, rules.is_gap, rules.is_repaired, rules.remedy \
+             FROM findings LEFT JOIN rules USING (rule) \
+             WHERE {which} ORDER BY status = 'closed', opened_at DESC"
         ))
         .await?;
     told.finding_history = source
@@ -308,29 +311,40 @@ fn set_aside_sql(repository: &RepositoryName, number: u64) -> String {
     )
 }
 
+/// What will happen because of a finding that is not closed; none where fetching cannot help.
+fn repair(finding: &Record, pipeline: &Pipeline) -> Option<String> {
+    let rule = word(finding, "rule");
+    if word(finding, "status") == "repaired" {
+        return Some(format!(
+            "{rule}: it is repaired, and closed when a later look confirms that; what a verification found, \
+             when one finds it right"
+        ));
+    }
+    // Nor is anything asked for because of a rule that is no more.
+    (finding.get("is_repaired") == Some(&Value::Bool(true))).then(|| {
+        format!(
+            "{rule}: {} of {} repairs were asked for, the next not before {}",
+            word(finding, "attempts"),
+            pipeline.reconcile.max_attempts,
+            word(finding, "next_attempt_at")
+        )
+    })
+}
+
 /// What will happen to it.
 fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
     let mut next = Vec::new();
+    // What nothing is done about here; it keeps nothing else from being told.
+    let mut left = Vec::new();
     for finding in told.open_findings() {
-        let text = |name: &str| {
-            let value = finding.get(name);
-            value.map_or_else(String::new, print::value)
-        };
-        if text("status") == "repaired" {
-            next.push(format!(
-                "{}: it is repaired, and closed when a later look confirms that; what a verification found, \
-                 when one finds it right",
-                text("rule")
-            ));
-            continue;
+        match repair(finding, pipeline) {
+            Some(repair) => next.push(repair),
+            None => left.push(format!(
+                "{}: no repair is asked for; its remedy: {}",
+                word(finding, "rule"),
+                word(finding, "remedy")
+            )),
         }
-        next.push(format!(
-            "{}: {} of {} repairs were asked for, the next not before {}",
-            text("rule"),
-            text("attempts"),
-            pipeline.reconcile.max_attempts,
-            text("next_attempt_at")
-        ));
     }
     for aside in told.quarantine.iter().filter(|aside| is_open(aside)) {
         let sequence = aside.get("sequence").map_or_else(String::new, print::value);
@@ -375,7 +389,13 @@ fn next(told: &mut Explanation, pipeline: &Pipeline, now: Timestamp) {
             pipeline.detect.poll.as_secs_f64()
         ));
     }
+    next.extend(left);
     told.next = next;
+}
+
+/// A value of a row, in words.
+fn word(record: &Record, name: &str) -> String {
+    record.get(name).map_or_else(String::new, print::value)
 }
 
 fn is_open(aside: &Record) -> bool {
@@ -398,18 +418,19 @@ impl Explanation {
         self.findings.iter().filter(move |finding| !closed(finding))
     }
 
-    /// The last verification's differences count until something landed after it.
-    fn differs(&self) -> bool {
-        !self.differences.is_empty() && self.open_findings().next().is_some()
+    /// Whether a finding says that the mirror is not as GitHub is, or was not until it was repaired: the others
+    /// are worth knowing. A rule that is no more does not say which of the two its findings are.
+    fn has_gap(&self) -> bool {
+        self.open_findings()
+            .any(|finding| finding.get("is_gap") != Some(&Value::Bool(false)))
     }
 
     fn code(&self) -> u8 {
         if self.is_unknown() {
             EXIT_FAILURE
         } else if self.landed.is_none()
-            || self.open_findings().next().is_some()
+            || self.has_gap()
             || self.quarantine.iter().any(is_open)
-            || self.differs()
             || self.parked.is_some()
         {
             EXIT_GAPS
@@ -425,7 +446,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use prmirror_analytics::{Batch, Database, Limits, Record, Sequenced};
+    use prmirror_analytics::{Batch, Database, Limits, ReconcileSettings, Record, Sequenced};
     use prmirror_proto::Quarantined;
     use prmirror_proto::subjects::STREAM_QUARANTINE;
 
@@ -453,6 +474,76 @@ mod tests {
         // Whether what has landed is right can only be told when the repository is read again.
         assert_eq!(told.code(), EXIT_GAPS);
         assert!(print::text(&told).contains(expected));
+    }
+
+    /// What the tables say of a pull request with an open finding of the rule `stubborn`, as if it had landed.
+    async fn stubborn(number: u64) -> Explanation {
+        let repository: RepositoryName = "o/r".parse().unwrap();
+        let settings = ReconcileSettings {
+            stubborn: vec![prmirror_analytics::Stubborn {
+                repository: repository.clone(),
+                number,
+                attempts: 5,
+                since: Timestamp::UNIX_EPOCH,
+                last_error: "it is too heavy".to_owned(),
+            }],
+            ..ReconcileSettings::default()
+        };
+        let mut database = Database::in_memory().unwrap();
+        let at = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        database.reconcile(at, &settings).unwrap();
+        let source = Source::Copy(Box::new(database.reader().unwrap()), at);
+        let mut told = Explanation {
+            repository: repository.to_string(),
+            number,
+            ..Explanation::default()
+        };
+        tables(&mut told, &source, &repository, number)
+            .await
+            .unwrap();
+        told.landed = serde_json::json!({ "number": number }).as_object().cloned();
+        told
+    }
+
+    #[tokio::test]
+    async fn what_no_fetch_repairs_is_told_with_its_remedy_and_is_no_gap() {
+        let mut told = stubborn(7).await;
+        let now = Timestamp::now();
+        next(&mut told, &Pipeline::default(), now);
+        let remedy = "stubborn: no repair is asked for; its remedy: none here: it is tried again by itself, and is \
+                      stubborn no more once it was whole";
+        assert_eq!(told.next.len(), 2, "{:?}", told.next);
+        assert!(
+            told.next[0].starts_with("nothing is asked for; a poll within "),
+            "{:?}",
+            told.next
+        );
+        assert_eq!(told.next[1], remedy);
+        assert_eq!(told.code(), EXIT_COMPLETE);
+        assert!(print::text(&told).contains(remedy));
+
+        // Beside it one that is a gap, of a rule whose findings are repaired.
+        let gap = serde_json::json!({ "rule": "stale", "status": "repair_requested", "attempts": 1,
+            "next_attempt_at": "2026-01-01T00:00:00Z", "is_gap": true, "is_repaired": true });
+        told.findings.extend(gap.as_object().cloned());
+        next(&mut told, &Pipeline::default(), now);
+        let of = Pipeline::default().reconcile.max_attempts;
+        assert_eq!(
+            told.next,
+            [
+                format!(
+                    "stale: 1 of {of} repairs were asked for, the next not before 2026-01-01T00:00:00Z"
+                ),
+                remedy.to_owned()
+            ]
+        );
+        assert_eq!(told.code(), EXIT_GAPS);
+        // It was one until it was repaired, and is none once that is confirmed.
+        for (status, code) in [("repaired", EXIT_GAPS), ("closed", EXIT_COMPLETE)] {
+            told.findings[1].insert("status".to_owned(), status.into());
+            next(&mut told, &Pipeline::default(), now);
+            assert_eq!((told.next.len(), told.code()), (2, code), "{status}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use github_sim::{Config, Effect, Fault, Sim};
-use prmirror_e2e::{Deployment, Mirror, QUICK};
+use prmirror_e2e::{Deployment, Mirror, QUICK, eventually};
 use serde_json::{Value, json};
 
 const OWNER: &str = "octo-org";
@@ -183,6 +183,14 @@ fn extremes_land_as_they_are() {
         found.iter().map(reason).collect::<Vec<_>>()
     };
     assert_eq!(capped(), ["files 3000 of 3100", "commits 250 of 320"]);
+    let said = eventually("nothing else speaks against #2", limit, || {
+        let explained = deployment.run(&["explain", &format!("{OWNER}/{NAME}#2")]);
+        let said = String::from_utf8_lossy(&explained.stdout).into_owned();
+        (explained.status.code() == Some(0)).then_some(said)
+    });
+    let remedy = "capped: no repair is asked for; its remedy: none here: everything that GitHub tells is landed";
+    assert!(said.contains(remedy), "{said}");
+    assert!(!said.contains("repairs were asked for"), "{said}");
 
     // A comment is deleted and its author with it, a force-push leaves some of the commits, labels
     // and files, and checks are run again with the same outcome: some of it without `updatedAt`.
