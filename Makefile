@@ -33,7 +33,9 @@ test: bootstrap-tests fmt-check lint doc build-tests doctest nextest ## every ch
 bench-cost: build ## count what mirroring costs: points, requests, seconds; a table in Markdown
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin cost -- $(COST)
 
-# FRESHNESS="--only polling --from 2024-11-11T12:00:00Z --until 2024-11-11T18:00:00Z --speed 20", say.
+# An hour of a busy afternoon; FRESHNESS="--from 2024-11-11T12:00:00Z --until 2024-11-11T18:00:00Z", say, for
+# another stretch, "--only polling --speed 20" for one way alone, sooner. Fails on a promise that is not kept, or about which
+# nothing happened.
 bench-freshness: build ## measure how long changes take from GitHub to the table, in recorded time
 	@$(CARGO) run --quiet --profile $(PROFILE) --bin freshness -- $(FRESHNESS)
 

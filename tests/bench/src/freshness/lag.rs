@@ -10,6 +10,8 @@ use jiff::Timestamp;
 pub(crate) struct Landed {
     pub(crate) number: u64,
     pub(crate) source: String,
+    /// When the mirror says that it came to be: recorded time. None when it says that nothing tells.
+    pub(crate) changed_at: Option<Timestamp>,
     /// When GitHub was asked, and when it was in the table: wall time.
     pub(crate) observed_at: Timestamp,
     pub(crate) landed_at: Timestamp,
@@ -60,25 +62,24 @@ impl Timeline {
     }
 }
 
-/// When each change was first in the tables, and the changes that never were: what was undone, or
-/// changed again, before anybody looked is found in the version after it.
-///
-/// A version shows the state that GitHub gave to the first of the questions in `operations` after it
-/// says that it asked; all of them asked after the first change.
-pub(crate) fn lags(
+/// The versions of each pull request as they were asked for, with how many of all changes had happened when
+/// GitHub told what each of them shows.
+pub(crate) type Versions<'v> = BTreeMap<u64, Vec<(usize, &'v Landed)>>;
+
+/// What each version shows: the state that GitHub gave to the first of the questions in `operations` after
+/// it says that it asked. All of them asked after the first change.
+pub(crate) fn shown<'v>(
     journal: &Journal,
-    versions: &[Landed],
+    versions: &'v [Landed],
     operations: &BTreeSet<String>,
-    timeline: &Timeline,
-) -> (Vec<Lag>, Vec<(u64, Timestamp)>) {
+) -> Versions<'v> {
     let mut answers: BTreeMap<u64, Vec<&Answered>> = BTreeMap::new();
     for answer in &journal.answers {
         if operations.contains(&answer.operation) {
             answers.entry(answer.number).or_default().push(answer);
         }
     }
-    // By number: how many changes a version shows, when it landed, and what had noticed it.
-    let mut shown: BTreeMap<u64, Vec<(usize, &Landed)>> = BTreeMap::new();
+    let mut shown = Versions::new();
     for version in versions {
         let given = answers.get(&version.number).into_iter().flatten();
         let mut given = given.filter(|answer| answer.at >= version.observed_at);
@@ -87,6 +88,16 @@ pub(crate) fn lags(
             all.push((answer.changes, version));
         }
     }
+    shown
+}
+
+/// When each change was first in the tables, and the changes that no version shows: they were undone
+/// before anybody looked. What was changed again meanwhile is found in the version that shows both.
+pub(crate) fn lags(
+    journal: &Journal,
+    shown: &Versions<'_>,
+    timeline: &Timeline,
+) -> (Vec<Lag>, Vec<(u64, Timestamp)>) {
     let (mut lags, mut never) = (Vec::new(), Vec::new());
     for (index, change) in journal.changes.iter().enumerate() {
         let versions = shown.get(&change.number).into_iter().flatten();
@@ -148,6 +159,7 @@ mod tests {
         Landed {
             number,
             source: source.to_owned(),
+            changed_at: None,
             observed_at: at(observed),
             landed_at: at(landed),
         }
@@ -178,7 +190,8 @@ mod tests {
             version(1, 1_003, 1_006, "sweep"),
         ];
         let operations = BTreeSet::from(["Whole".to_owned()]);
-        let (lags, never) = lags(&journal, &versions, &operations, &timeline);
+        let shown = shown(&journal, &versions, &operations);
+        let (lags, never) = lags(&journal, &shown, &timeline);
         let told: Vec<_> = lags
             .iter()
             .map(|lag| (lag.number, lag.ci_only, lag.seconds, lag.source.as_str()))
