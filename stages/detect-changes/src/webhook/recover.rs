@@ -4,13 +4,16 @@
 //! Each is asked for after pauses that grow, until it arrives or GitHub keeps it no longer. What did not
 //! arrive is remembered, so that a look reads only what came since the last one. A process that starts
 //! remembers nothing: it reads what came since the oldest of these was first tried.
+//!
+//! When very much fails, the newest of it is remembered and the rest given up, and each has its turn.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::{Attempt, Class, Client, Error, Hook};
-use prmirror_kit::{Backoff, Kv, KvError, Metric, Metrics, Setup};
+use prmirror_kit::{Backoff, CancellationToken, Kv, KvError, Metric, Metrics, Setup};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::subjects::{BUCKET_PROBES, escape};
 use serde::{Deserialize, Serialize};
@@ -22,11 +25,18 @@ const KEPT: SignedDuration = SignedDuration::from_hours(3 * 24);
 const SETTLED: SignedDuration = SignedDuration::from_mins(1);
 
 /// How long a delivery is left alone, by how often it failed: about twenty attempts in what GitHub keeps. The
-/// longest pause bounds how late it arrives once its receiver is well again.
+/// longest pause bounds how late it arrives once its receiver is well again, unless more are due than are
+/// asked for at once.
 const AGAIN: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(6 * 3_600));
 
 /// Pages read in one look, 100 attempts each: an hour's requests are 5,000. The next look goes on.
 const PAGES: usize = 300;
+
+/// Things that are remembered, the newest: with a look every five minutes each has its turn within a day.
+const MOST: usize = 20_000;
+
+/// Things that are asked for in one look: GitHub allows 80 requests a minute that change something.
+const AT_ONCE: usize = 75;
 
 /// Why a look was broken off.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +45,19 @@ enum RecoverError {
     GitHub(#[from] Error),
     #[error("the broker's state: {0}")]
     State(#[from] KvError),
+}
+
+impl RecoverError {
+    /// How long GitHub wants to be left alone.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::GitHub(error) => match error.class() {
+                Class::Wait(pause) => pause,
+                Class::Retry | Class::Split | Class::Operator => Duration::ZERO,
+            },
+            Self::State(_) => Duration::ZERO,
+        }
+    }
 }
 
 /// How far the attempts were looked through.
@@ -60,7 +83,7 @@ pub async fn recover_deliveries(setup: &Setup, client: &Client) -> Result<(), Kv
     if config.recover.is_zero() {
         return Ok(());
     }
-    let mut recovery = Recovery {
+    let recovery = Recovery {
         record: Record::default(),
         walk: None,
         kv: setup.bus.kv(BUCKET_PROBES).await?,
@@ -68,24 +91,8 @@ pub async fn recover_deliveries(setup: &Setup, client: &Client) -> Result<(), Kv
         metrics: setup.context.metrics.clone(),
         hook,
     };
-    let (every, shutdown) = (config.recover, setup.shutdown.clone());
-    setup.spawn("recovery of deliveries", async move {
-        let mut failed = false;
-        loop {
-            match recovery.look().await {
-                Ok(()) => failed = false,
-                Err(error) if failed => tracing::debug!(%error, "still not"),
-                Err(error) => {
-                    failed = true;
-                    tracing::warn!(%error, "GitHub could not be asked which deliveries failed");
-                }
-            }
-            tokio::select! {
-                () = tokio::time::sleep(every) => {}
-                () = shutdown.cancelled() => return Ok::<(), String>(()),
-            }
-        }
-    });
+    let running = recovery.run(config.recover, setup.shutdown.clone());
+    setup.spawn("recovery of deliveries", running);
     Ok(())
 }
 
@@ -100,9 +107,39 @@ struct Recovery {
 }
 
 impl Recovery {
+    /// Looks from time to time, until the shutdown.
+    async fn run(mut self, every: Duration, shutdown: CancellationToken) -> Result<(), Infallible> {
+        let mut failed = false;
+        loop {
+            // A look may end anywhere: the broker takes a value whole or not at all, and what else was
+            // found out is found out again by the next process.
+            let looked = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                looked = self.look() => looked,
+            };
+            let asked = looked.as_ref().err().map(RecoverError::pause);
+            let pause = every.max(asked.unwrap_or_default());
+            match looked {
+                Ok(()) => failed = false,
+                Err(error) if failed => tracing::debug!(%error, "still not"),
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(%error, "not all deliveries that failed could be asked for");
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
     async fn look(&mut self) -> Result<(), RecoverError> {
         let Some(stored) = self.kv.get::<Progress>(&self.key).await? else {
-            // What was before is the backfill's.
+            // What was before is the backfill's. An answer tells GitHub's time: by our clock, if it is ahead,
+            // what fails until then would be passed over.
+            self.hook.attempts(None).await?;
             let until = self.hook.now();
             return match self.kv.create(&self.key, &Progress { until }).await {
                 Ok(_) | Err(KvError::Conflict { .. }) => Ok(()),
@@ -123,8 +160,9 @@ impl Recovery {
             }
         }
         for attempt in self.record.due(self.hook.now()) {
-            let sent = self.send_again(&attempt).await?;
-            self.record.asked(&attempt.guid, self.hook.now(), sent);
+            let answer = self.send_again(&attempt).await;
+            self.record
+                .answered(&attempt.guid, self.hook.now(), answer)?;
         }
         Ok(())
     }
@@ -154,8 +192,8 @@ impl Recovery {
         Ok(None)
     }
 
-    /// Whether GitHub sends it again.
-    async fn send_again(&self, attempt: &Attempt) -> Result<bool, RecoverError> {
+    /// Asks GitHub to send it again.
+    async fn send_again(&self, attempt: &Attempt) -> Result<(), Error> {
         let now = self.hook.now();
         let after: Duration = now.duration_since(attempt.delivered_at).unsigned_abs();
         tracing::info!(
@@ -165,19 +203,9 @@ impl Recovery {
             ?after,
             "a webhook delivery failed; it is sent again"
         );
-        match self.hook.send_again(attempt).await {
-            Ok(()) => {
-                self.metrics.add(Metric::WebhooksRecovered, &[], 1);
-                Ok(true)
-            }
-            // This one GitHub will not, or cannot now; the others it may.
-            // Whoever is refused here was just answered: it is about this delivery.
-            Err(error) if matches!(error.class(), Class::Split | Class::Operator) => {
-                tracing::warn!(delivery = attempt.guid, %error, "it is not sent again");
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
+        self.hook.send_again(attempt).await?;
+        self.metrics.add(Metric::WebhooksRecovered, &[], 1);
+        Ok(())
     }
 }
 
@@ -251,24 +279,44 @@ impl Thing {
 struct Record {
     /// What was made before was met. Nothing was before the first walk's end.
     met: Option<Timestamp>,
-    /// Things that were not delivered at once, by GUID.
+    /// Things that were not delivered at once, by GUID: the newest of them.
     things: HashMap<String, Thing>,
+    /// When the oldest of them was first tried, if older ones were given up in this walk.
+    oldest: Option<Timestamp>,
 }
 
 impl Record {
     /// A page of attempts, newest first. Whether there are older ones to be met, which is down to `until`
-    /// the first time.
+    /// the first time, and never to what is given up.
     fn take(&mut self, attempts: Vec<Attempt>, until: Timestamp, now: Timestamp) -> bool {
-        let down_to = self.met.unwrap_or(until).max(now - KEPT);
-        let mut goes_on = true;
+        let last = attempts.iter().map(|attempt| attempt.delivered_at).min();
+        let down_to = self.down_to(until, now);
         for attempt in attempts {
-            if attempt.delivered_at < down_to {
-                goes_on = false;
-            } else {
+            if attempt.delivered_at >= down_to {
                 self.meet(attempt);
             }
         }
-        goes_on
+        self.give_up_oldest();
+        last.is_none_or(|last| last >= self.down_to(until, now))
+    }
+
+    fn down_to(&self, until: Timestamp, now: Timestamp) -> Timestamp {
+        let down_to = self.met.unwrap_or(until).max(now - KEPT);
+        self.oldest.map_or(down_to, |oldest| down_to.max(oldest))
+    }
+
+    /// Forgets the oldest when there are too many.
+    fn give_up_oldest(&mut self) {
+        let beyond = self.things.len().saturating_sub(MOST);
+        if beyond == 0 {
+            return;
+        }
+        // Many may be of the same second.
+        let age = |thing: &Thing| (thing.first, thing.newest.id);
+        let mut ages: Vec<_> = self.things.values().map(age).collect();
+        let oldest = *ages.select_nth_unstable(beyond).1;
+        self.things.retain(|_, thing| age(thing) >= oldest);
+        self.oldest = Some(oldest.0);
     }
 
     fn meet(&mut self, attempt: Attempt) {
@@ -283,6 +331,9 @@ impl Record {
     /// The walk that began then is at its end: what is not missing is forgotten. Tells of what time nothing
     /// before is missing.
     fn end(&mut self, began: Timestamp, now: Timestamp) -> Timestamp {
+        if let Some(oldest) = self.oldest.take() {
+            tracing::warn!(most = MOST, %oldest, "too many deliveries failed: older ones are given up");
+        }
         // What has no first attempt up to here had it before `until`: it is delivered, or given up.
         self.things.retain(|guid, thing| {
             if thing.is_missing() && !thing.is_kept(now) {
@@ -298,12 +349,40 @@ impl Record {
         missing.fold(met, Ord::min)
     }
 
-    /// What is to be sent again now, in the order in which things happened.
+    /// What is to be asked for in one look, what has waited longest first: so each has its turn, however
+    /// many there are.
     fn due(&self, now: Timestamp) -> Vec<Attempt> {
         let things = self.things.values();
         let mut due: Vec<&Thing> = things.filter(|thing| thing.is_due(now)).collect();
-        due.sort_unstable_by_key(|thing| (thing.first, thing.newest.id));
-        due.into_iter().map(|thing| thing.newest.clone()).collect()
+        due.sort_unstable_by_key(|thing| (thing.last, thing.first, thing.newest.id));
+        let due = due.into_iter().take(AT_ONCE);
+        due.map(|thing| thing.newest.clone()).collect()
+    }
+
+    /// What came of asking for it. An error that ends the look is given back.
+    fn answered(
+        &mut self,
+        guid: &str,
+        now: Timestamp,
+        answer: Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Err(error) = answer else {
+            self.asked(guid, now, true);
+            return Ok(());
+        };
+        let class = error.class();
+        // It was not even looked at when GitHub wants to be left alone. Else it may be about this one, and
+        // what waits behind it goes first the next time.
+        if !matches!(class, Class::Wait(_)) {
+            self.asked(guid, now, false);
+            tracing::warn!(delivery = guid, %error, "it is not sent again");
+        }
+        match (class, &error) {
+            // One that GitHub does not take (422) or have (404) says nothing about others.
+            (Class::Retry | Class::Split, _)
+            | (Class::Operator, Error::Query(_) | Error::NotFound(_)) => Ok(()),
+            (Class::Wait(_) | Class::Operator, _) => Err(error),
+        }
     }
 
     /// It was asked for, and GitHub sends it, or does not.
@@ -320,6 +399,8 @@ impl Record {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -345,6 +426,15 @@ mod tests {
             redelivery: Some(true),
             ..first(id, guid, minute, status_code)
         }
+    }
+
+    /// First attempts that failed, one a second, newest first.
+    fn failed(seconds: Range<i64>) -> Vec<Attempt> {
+        let failed = seconds.rev().map(|second| Attempt {
+            delivered_at: at(0) + SignedDuration::from_secs(second),
+            ..first(second.cast_unsigned(), &second.to_string(), 0, 503)
+        });
+        failed.collect()
     }
 
     /// What is known after a walk over these, and until when nothing is missing.
@@ -474,7 +564,7 @@ mod tests {
             !record.things.contains_key("a"),
             "nothing is to be known of it"
         );
-        assert_eq!(ids(&record.due(at(70))), [8, 2]);
+        assert_eq!(ids(&record.due(at(70))), [2, 8], "by their last attempts");
         record.asked("c", at(70), true);
         record.asked("d", at(70), true);
         assert_eq!(record.end(at(60), at(70)), at(4));
@@ -484,5 +574,64 @@ mod tests {
         assert!(!record.take(page, at(4), at(75)));
         assert_eq!(record.end(at(75), at(75)), at(9));
         assert_eq!(ids(&record.due(at(75))), [2]);
+    }
+
+    #[test]
+    fn of_too_many_the_newest_are_remembered_and_no_older_ones_are_read() {
+        let most = i64::try_from(MOST).unwrap();
+        let second = |second| at(0) + SignedDuration::from_secs(second);
+        let has = |record: &Record, second: i64| record.things.contains_key(&second.to_string());
+        let mut record = Record::default();
+        assert!(record.take(failed(500..500 + most), at(0), at(600)));
+        assert_eq!(record.things.len(), MOST);
+        assert!(
+            !record.take(failed(400..500), at(0), at(600)),
+            "there is no room for older ones"
+        );
+        assert!(has(&record, 500) && !has(&record, 499));
+        assert_eq!(record.end(at(600), at(600)), second(500) - SETTLED);
+        // Those that fail from now on take the places of the oldest, and the walk over them goes on.
+        assert!(record.take(failed(36_000..36_100), at(0), at(610)));
+        assert_eq!(record.things.len(), MOST);
+        assert!(has(&record, 36_000) && has(&record, 600) && !has(&record, 599));
+        assert_eq!(record.end(at(610), at(610)), second(600) - SETTLED);
+    }
+
+    #[test]
+    fn a_look_asks_for_so_many_and_each_has_its_turn() {
+        let (mut record, _) = walked(&failed(0..200), at(60));
+        let mut asked = Vec::new();
+        // A minute later each may be asked for again.
+        for minute in 60..63 {
+            let due = record.due(at(minute));
+            assert_eq!(due.len(), AT_ONCE);
+            for attempt in &due {
+                record.asked(&attempt.guid, at(minute), true);
+            }
+            asked.extend(ids(&due));
+        }
+        let expected: Vec<u64> = (0..200).chain(0..25).collect();
+        assert_eq!(asked, expected, "none a second time before all were");
+    }
+
+    #[test]
+    fn one_that_fails_keeps_no_other_from_being_asked_for() {
+        let (mut record, _) = walked(&[first(2, "b", 1, 500), first(1, "a", 0, 500)], at(10));
+        let retry_after = Duration::from_secs(90);
+        let limited = Err(Error::SecondaryLimit { retry_after });
+        let ended = record.answered("a", at(10), limited).unwrap_err();
+        assert_eq!(RecoverError::from(ended).pause(), retry_after);
+        assert_eq!(
+            ids(&record.due(at(10))),
+            [1, 2],
+            "it was not about this one"
+        );
+        let broken = Err(Error::Transport("reset".to_owned()));
+        assert!(record.answered("a", at(10), broken).is_ok(), "it goes on");
+        assert_eq!(ids(&record.due(at(10))), [2]);
+        let refused = Err(Error::Query("no".to_owned()));
+        assert!(record.answered("b", at(10), refused).is_ok(), "nor here");
+        assert!(record.due(at(10)).is_empty(), "each after a pause");
+        assert_eq!(ids(&record.due(at(12))), [1, 2]);
     }
 }
