@@ -185,8 +185,13 @@ fn timeline() -> String {
 }
 
 impl List {
-    /// A page of the list.
+    /// A page of the list; of review threads, with a page as long of the comments of each.
     fn page(self, first: u32, after: Option<&str>) -> String {
+        self.page_with(first, after, first)
+    }
+
+    /// A page of the list; of review threads, with so many comments of each.
+    fn page_with(self, first: u32, after: Option<&str>, comments: u32) -> String {
         let name = self.name;
         let after = after.map_or_else(String::new, |after| {
             format!(", after: {}", Value::from(after))
@@ -195,7 +200,7 @@ impl List {
         if name == "timelineItems" {
             nodes = timeline();
         } else if name == "reviewThreads" {
-            nodes = format!("{nodes} {}", THREAD_COMMENTS.page(first, None));
+            nodes = format!("{nodes} {}", THREAD_COMMENTS.page(comments, None));
         }
         let counts = if self == CONTEXTS {
             "checkRunCountsByState { state count } statusContextCountsByState { state count }"
@@ -252,7 +257,7 @@ pub(super) fn pull_requests(repository: &RepositoryName, numbers: &[u64]) -> Str
         } else {
             PAGE
         };
-        let _ = write!(text, " {}", list.page(first, None));
+        let _ = write!(text, " {}", list.page_with(first, None, PAGE));
     }
     text.push_str(" }");
     text

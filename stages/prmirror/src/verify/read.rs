@@ -128,7 +128,8 @@ impl Reader {
         Ok(readings)
     }
 
-    /// The first pages of a few; nothing where GitHub does not answer so much at once.
+    /// The first pages of a few; nothing of those of which GitHub says nothing, or when it does not answer so much
+    /// at once.
     async fn begin(
         &mut self,
         repository: &RepositoryName,
@@ -145,17 +146,19 @@ impl Reader {
             return Err(no_repository(repository));
         };
         let observed_at = answer.sent_at;
-        let readings = numbers.iter().map(|number| {
-            let value = found.get(document::alias(*number));
+        let readings = numbers.iter().filter_map(|number| {
+            let alias = document::alias(*number);
+            let value = found.get(&alias);
             let reading = match value.filter(|value| value.is_object()) {
                 Some(value) => Reading::Present(Box::new(Present {
                     observed_at,
                     repository_id: text(found, "id"),
                     value: value.clone(),
                 })),
-                None => Reading::Gone { observed_at },
+                None if is_absent(&answer, &alias) => Reading::Gone { observed_at },
+                None => return None,
             };
-            (*number, reading)
+            Some((*number, reading))
         });
         Ok(readings.collect())
     }
@@ -301,6 +304,10 @@ impl Reader {
                 return Err(no_repository(repository));
             };
             let Some(value) = found.get("pullRequest").filter(|value| value.is_object()) else {
+                if !is_absent(&answer, "pullRequest") {
+                    let why = "GitHub says neither what it is nor that it is gone";
+                    return Err(ReadError::Unreadable(why.to_owned()));
+                }
                 let observed_at = answer.sent_at;
                 return Ok(Some(Reading::Gone { observed_at }));
             };
@@ -481,6 +488,14 @@ fn whole(answer: Answer) -> Result<(Answer, Value), AskError> {
         Ok(data) => Ok((answer, data)),
         Err(error) => Err(AskError::Split(Error::Shape(error.to_string()))),
     }
+}
+
+/// Whether GitHub says that there is nothing under a name: a null alone says nothing, least of all that.
+fn is_absent(answer: &Answer, name: &str) -> bool {
+    answer.errors.iter().any(|error| {
+        let place = error.path.as_deref().and_then(|path| path.get(1));
+        place.and_then(Value::as_str) == Some(name)
+    })
 }
 
 fn no_repository(repository: &RepositoryName) -> ReadError {

@@ -105,7 +105,9 @@ fn verify_tells_the_truth_rate() {
     assert!(told["interval"][1].as_f64().unwrap() > 1.0 - 1e-9);
     assert!(told["interval"][0].as_f64().unwrap() > 0.9);
     assert!(told["fields"].as_u64().unwrap() > all * 100, "{told:#}");
-    assert!(told["points"].as_u64().unwrap() >= all, "{told:#}");
+    // Seven cost one, and what is read in pieces and its six neighbours a few more.
+    let points = told["points"].as_u64().unwrap();
+    assert!((all.div_ceil(7)..all).contains(&points), "{told:#}");
     let landed = eventually("the verifications have landed", LIMIT, || {
         let count = deployment.count("SELECT count(*) AS n FROM verifications")?;
         (count >= all).then_some(count)
