@@ -5,7 +5,8 @@
 -- say too much. It looked at more than the open ones (`verify --open` has runs of its own name), and it is
 -- finished: it goes through a repository from the first number to the last, and what differs comes last, after a
 -- second look. No run tells its end. One is taken to be finished when another has begun, or when nothing came of it
--- for an hour: the longest wait within a run is that for GitHub's next hour.
+-- for an hour: the longest wait within a run is that for GitHub's next hour. One that was interrupted counts with what
+-- it had settled.
 CREATE OR REPLACE VIEW repository_quality AS
 WITH standing AS (
     FROM completeness
@@ -14,8 +15,9 @@ finished AS (
     SELECT repository, started_at, pull_requests, rate
     FROM truth_rate
     WHERE NOT starts_with(run, 'verify-open-')
-      -- As of the reconciliation that asks; people ask as of now.
-      AND (NOT is_newest OR finished_at <= coalesce(getvariable('now'), now()) - INTERVAL 1 HOUR)
+    QUALIFY lead(started_at) OVER (PARTITION BY repository ORDER BY started_at, run) IS NOT NULL
+        -- As of the reconciliation that asks; people ask as of now.
+        OR finished_at <= coalesce(getvariable('now'), now()) - INTERVAL 1 HOUR
 ),
 truth AS (
     SELECT finished.repository, arg_max(finished.rate, finished.started_at) AS rate

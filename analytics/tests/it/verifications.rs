@@ -177,9 +177,13 @@ fn the_score_goes_by_what_says_something_of_all() {
     // Those that are open.
     mirror.verified("verify-open-verify-3", 9_000, 25, 0);
     assert_eq!(mirror.sampled(13_000), first);
+    // Nor does one of those end another one that is under way.
+    mirror.verified("verify-3", 13_100, 25, 15);
+    mirror.verified("verify-open-verify-4", 13_200, 25, 0);
+    assert_eq!(mirror.sampled(13_300), first);
     // Enough, and finished when the next one has begun.
     mirror.verified("verify-4", 14_000, 25, 0);
-    assert_eq!(mirror.sampled(14_100), first);
+    assert_eq!(mirror.sampled(14_100), ["[0.4,0.4]"]);
     mirror.verified("verify-5", 14_200, 1, 0);
     assert_eq!(mirror.sampled(14_300), ["[1.0,1.0]"]);
 }
