@@ -159,6 +159,13 @@ pub fn unfinished_key(durable: &str, subject: &str) -> String {
     format!("message.{}.{}", escape(durable), escape(subject))
 }
 
+/// The durable consumer that hands out a lane's change requests to those who fetch, how many processes that may
+/// be. Who publishes asks it what was handed out.
+#[must_use]
+pub fn fetch_consumer(lane: Lane) -> String {
+    format!("fetch-pr-{lane}")
+}
+
 /// A subject of the product, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {

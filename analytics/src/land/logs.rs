@@ -375,7 +375,8 @@ pub(super) fn land_quarantined(
     let mut rows = Rows::new(&QUARANTINE);
     for (message, what) in messages {
         let at = micros(what.quarantined_at);
-        if known.has(&message.message_id, at) || !in_batch.insert(message.message_id.as_str()) {
+        if known.has(&message.message_id, at) || !in_batch.insert((message.message_id.as_str(), at))
+        {
             continue;
         }
         rows.text(&message.message_id);

@@ -60,19 +60,24 @@ impl Job {
         is_sign && !self.is_suspect() && self.work.answer.is_none()
     }
 
-    /// Becomes the newer one of the two, noticed when and by what the older one was, which is returned. It is the
-    /// newer one whose message is in the stream: were the older one fetched and the newer one settled, a process
-    /// that dies would lose both.
+    /// Becomes the newer one of the two, and the older one is returned. It is the newer one whose message is in the
+    /// stream: were the older one fetched and the newer one settled, a process that dies would lose both. What noticed
+    /// the change, and when, is told by whichever did so first, which need not have been published first.
     fn share_with(&mut self, other: Self) -> Self {
         let mut older = other;
         if older.sequence > self.sequence {
             std::mem::swap(self, &mut older);
         }
         let newer = (*self.request).clone();
+        let first: &ChangeRequest = if newer.noticed_at < older.request.noticed_at {
+            &newer
+        } else {
+            &older.request
+        };
         self.request = Arc::new(ChangeRequest {
-            source: older.request.source,
-            noticed_at: older.request.noticed_at,
-            changed_at: older.request.changed_at.or(newer.changed_at),
+            source: first.source,
+            noticed_at: first.noticed_at,
+            changed_at: first.changed_at,
             urgent: older.request.urgent || newer.urgent,
             ..newer
         });
@@ -535,6 +540,26 @@ impl Board {
             queue.apart.retain(|apart| !apart.items.is_empty());
         }
         Some(job)
+    }
+
+    /// Takes the jobs off of which no question is under way.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Job> {
+        let mut waiting: BTreeMap<u64, usize> = BTreeMap::new();
+        for queue in self.queues.values() {
+            let in_lanes = queue.lanes.values().flatten();
+            let apart = queue.apart.iter().flat_map(|apart| &apart.items);
+            for item in in_lanes.chain(apart) {
+                *waiting.entry(item.job).or_default() += 1;
+            }
+        }
+        // A question that is under way is open, and on no queue.
+        let idle: Vec<u64> = self
+            .jobs
+            .iter()
+            .filter(|(id, job)| waiting.get(*id) == Some(&job.work.open.len()))
+            .map(|(id, _)| *id)
+            .collect();
+        idle.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// Nothing of a repository is asked before `until`. Its jobs, which are off the board.

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use prmirror_kit::{Setup, StreamError};
 use prmirror_proto::messages::{JobStatus, Lane};
-use prmirror_proto::subjects::STREAM_CHANGES;
+use prmirror_proto::subjects::{STREAM_CHANGES, fetch_consumer};
 use tokio::time::Instant;
-
-use crate::durable;
 
 /// How often the queue is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -64,7 +62,9 @@ async fn wait(setup: &Setup, lanes: &[Lane], patience: Duration) -> Result<(), D
     loop {
         let mut left = Some(0);
         for lane in lanes {
-            let waiting = bus.unsettled(STREAM_CHANGES, &durable(*lane)).await?;
+            let waiting = bus
+                .unsettled(STREAM_CHANGES, &fetch_consumer(*lane))
+                .await?;
             // Without a consumer nothing is known yet: the stage is starting.
             left = left.zip(waiting).map(|(sum, waiting)| sum + waiting);
         }

@@ -35,10 +35,10 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_github::{Client, Parking};
 use prmirror_kit::config::{FetchConfig, Repository};
-use prmirror_kit::{Batch, Bus, Delivery, Input, Outcome, Stage};
+use prmirror_kit::{Batch, Bus, CancellationToken, Delivery, Input, Outcome, Stage};
 use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::state::Stubborn;
-use prmirror_proto::subjects::STREAM_CHANGES;
+use prmirror_proto::subjects::{STREAM_CHANGES, fetch_consumer};
 use tokio::task::JoinSet;
 
 use coming::Coming;
@@ -92,6 +92,16 @@ impl FetchPr {
         self
     }
 
+    /// At the shutdown what GitHub is asked is finished, and everything else given back at once: with two thousand
+    /// requests in hand nobody waits until all of them are fetched.
+    #[must_use]
+    pub fn until(mut self, shutdown: CancellationToken) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.end_at(shutdown);
+        }
+        self
+    }
+
     /// Divides bulk work among repositories by their priorities; of others all have the same.
     #[must_use]
     pub fn prioritized(self, repositories: &[Repository]) -> Self {
@@ -124,7 +134,10 @@ impl FetchPr {
     fn start(&self) {
         self.workers.get_or_init(|| {
             let workers = 0..self.concurrency;
-            workers.map(|_| Arc::clone(&self.shared).work()).collect()
+            let workers = workers.map(|_| Arc::clone(&self.shared).work());
+            let mut tasks: JoinSet<()> = workers.collect();
+            tasks.spawn(Arc::clone(&self.shared).give_back_at_the_end());
+            tasks
         });
     }
 
@@ -153,7 +166,7 @@ impl FetchPr {
         }
         let hand = Hand {
             // What is handed out again has an id of its own, and counts its deliveries anew.
-            came_before: delivery.delivered > 1 || cause.contains('~'),
+            came_before: delivery.delivered > 1 || delivery.was_handed_out_again(),
             cause,
             sequence: delivery.stream_sequence,
             more: delivery.pending > 0 || self.coming.more(&request).await,
@@ -236,7 +249,7 @@ impl Stage for FetchPr {
                 max_ack_pending: 1_000_000,
                 ..Input::new(
                     STREAM_CHANGES,
-                    durable(*lane),
+                    fetch_consumer(*lane),
                     format!("pr.changes.{lane}.>"),
                 )
             })
@@ -259,11 +272,6 @@ impl Stage for FetchPr {
             self.shared.pages().remove(&request, steps).await;
         }
     }
-}
-
-/// The durable consumer of a lane.
-fn durable(lane: Lane) -> String {
-    format!("{}-{lane}", FetchPr::NAME)
 }
 
 /// How long it is until `not_before`, if that is to come.

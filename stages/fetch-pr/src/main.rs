@@ -46,6 +46,7 @@ fn main() -> std::process::ExitCode {
                 });
             }
             let stage = FetchPr::on(&setup.bus, client, fetch, lanes).in_step();
+            let stage = stage.until(setup.shutdown.clone());
             anyhow::Ok(stage.prioritized(&setup.pipeline.repositories))
         },
     )

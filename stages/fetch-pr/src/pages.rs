@@ -173,7 +173,7 @@ impl Pages {
 
 /// What a request is known by: the id of its message, however often it was handed out.
 pub(crate) fn identity(cause: &str) -> &str {
-    cause.split('~').next().unwrap_or(cause)
+    prmirror_kit::first_id(cause)
 }
 
 impl Work {

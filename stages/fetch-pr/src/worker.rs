@@ -10,7 +10,7 @@ use prmirror_github::{
     Ask, Asked, Client, Error, PageAsk, Parking, PullRequestAnswer, Said, Sizes,
 };
 use prmirror_kit::config::{FetchConfig, Repository};
-use prmirror_kit::{Outcome, Outgoing};
+use prmirror_kit::{CancellationToken, Outcome, Outgoing};
 use prmirror_proto::messages::{ChangeRequest, FETCH_VERSION, Fetched, Provenance};
 use prmirror_proto::state::Stubborn;
 use tokio::sync::{Notify, oneshot};
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     in_step: bool,
     /// Something was put on the board.
     added: Notify,
+    /// From then on nothing more is asked.
+    shutdown: CancellationToken,
 }
 
 /// How long a document waits to be filled while more requests are known to come.
@@ -72,6 +74,7 @@ impl Shared {
             unsettled: Unsettled::default(),
             in_step: false,
             added: Notify::new(),
+            shutdown: CancellationToken::new(),
         }
     }
 
@@ -240,6 +243,11 @@ impl Shared {
         };
         loop {
             let added = self.added.notified();
+            if self.shutdown.is_cancelled() {
+                self.give_back();
+                added.await;
+                continue;
+            }
             let next = self.board().next(bounds, Instant::now());
             match next {
                 Next::Document(document) => return document,
@@ -401,6 +409,11 @@ impl Shared {
     /// From now on the next document waits until the broker has what the last one brought.
     pub(crate) const fn keep_in_step(&mut self) {
         self.in_step = true;
+    }
+
+    /// At the shutdown what is under way is finished, and everything else given back.
+    pub(crate) fn end_at(&mut self, shutdown: CancellationToken) {
+        self.shutdown = shutdown;
     }
 
     /// The broker knows how these ended.

@@ -44,4 +44,5 @@ pub use outcome::{Outcome, Outgoing};
 pub use reading::{Place, Reading, Unreadable};
 pub use run::{RunError, run};
 pub use stage::{Batch, Input, Stage};
+pub use stored::first_id;
 pub use topology::{TopologyError, ensure_topology};

@@ -18,6 +18,9 @@ use crate::bus::{Bus, HEADER_ROOM, PublishError, PublishReceipt, StreamError, WI
 use crate::delivery::{Delivery, envelope_of, headers_of};
 use crate::objects;
 
+/// Parts the id of what is handed out again from the place that it had before.
+const AGAIN: char = '~';
+
 /// Messages that one pull brings.
 const PULL: usize = 1_000;
 
@@ -153,7 +156,7 @@ impl Bus {
             return Ok(false);
         };
         let sequence = waiting.stream_sequence;
-        let id = format!("{}~{sequence}", waiting.id());
+        let id = format!("{}{AGAIN}{sequence}", waiting.id());
         let again =
             self.republish_after(subject, &waiting.headers, waiting.body, &id, Some(sequence));
         match again.await {
@@ -219,6 +222,21 @@ impl Bus {
         }
         Ok(message)
     }
+}
+
+impl Delivery {
+    /// Whether it was put in its own place by [`Bus::hand_out_again`]: it counts its deliveries anew, and may have
+    /// been handed out before, and be half done.
+    #[must_use]
+    pub fn was_handed_out_again(&self) -> bool {
+        self.id().contains(AGAIN)
+    }
+}
+
+/// What a message is known by: the id that it was first published under, however often it was handed out again.
+#[must_use]
+pub fn first_id(id: &str) -> &str {
+    id.split(AGAIN).next().unwrap_or(id)
 }
 
 fn failed(stream: &str) -> impl FnOnce(async_nats::Error) -> StreamError {

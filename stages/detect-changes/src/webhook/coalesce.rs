@@ -1,6 +1,7 @@
 //! Many signs about one pull request become one change request, sent when nothing more has come for a
 //! while, or the first has waited long enough. The sign that comes last always counts: one that comes
-//! after the request was sent begins the next.
+//! after the request was sent begins the next, unless one that waits and is more urgent, or that somebody
+//! asked for, serves for it as well.
 //!
 //! Nothing is kept anywhere but here. Whoever brings a sign waits until the request that covers it is
 //! in the broker, and only then acknowledges what the sign came with: after a crash it comes again.
@@ -236,19 +237,20 @@ impl Inner {
 
     /// Sends them once, and returns those that the broker could not take.
     async fn send_once(&self, groups: Vec<Group>, first: bool) -> Vec<Group> {
-        let mut outgoing = Vec::with_capacity(groups.len());
+        let mut requests = Vec::with_capacity(groups.len());
         let mut sendable = Vec::with_capacity(groups.len());
         for group in groups {
-            match Outgoing::new(&request(&group)) {
+            let request = request(&group);
+            match Outgoing::new(&request) {
                 Ok(message) => {
-                    outgoing.push(message.with_cause(group.news.cause.clone()));
+                    requests.push((request, message.with_cause(group.news.cause.clone())));
                     sendable.push(group);
                 }
                 Err(error) => settle(group, &Err(error.to_string())),
             }
         }
-        match self.bus.publish_all(outgoing.clone(), None).await {
-            Ok(_) => {
+        match self.bus.publish_requests(requests.clone()).await {
+            Ok(()) => {
                 for group in sendable {
                     settle(group, &Ok(()));
                 }
@@ -266,9 +268,9 @@ impl Inner {
             // One of them is refused for what it is: the others must not suffer for it.
             Err(PublishError::Refused { .. }) => {
                 let mut left = Vec::new();
-                for (group, message) in sendable.into_iter().zip(outgoing) {
-                    match self.bus.publish(message, None).await {
-                        Ok(_) => settle(group, &Ok(())),
+                for (group, request) in sendable.into_iter().zip(requests) {
+                    match self.bus.publish_requests(vec![request]).await {
+                        Ok(()) => settle(group, &Ok(())),
                         Err(PublishError::Unavailable { .. }) => left.push(group),
                         Err(error @ PublishError::Refused { .. }) => {
                             settle(group, &Err(error.to_string()));

@@ -73,10 +73,11 @@ async fn whatever_is_about_a_known_commit_finds_its_pull_request() {
     let status = json!({
         "sha": head, "state": "success", "branches": [], "repository": in_payload(),
     });
+    // What is not urgent takes no place of what is.
     for (event, payload, urgent) in [
+        ("workflow_job", on_commit("workflow_job"), false),
         ("status", status, true),
         ("workflow_run", on_commit("workflow_run"), true),
-        ("workflow_job", on_commit("workflow_job"), false),
     ] {
         let post = Post::delivery(event, &format!("d-{event}"), &payload);
         assert_eq!(post.send(process.address).await.0, 202, "{event}");

@@ -336,6 +336,67 @@ fn what_waits_is_asked_for_once_for_the_newest_of_its_signs() {
     assert_eq!(numbers(board.next(BOUNDS, due + BOUNDS.wait)), [2]);
 }
 
+/// A newer message may tell of what was noticed before: a webhook that came late, or was asked for again.
+#[test]
+fn who_noticed_it_first_is_told_whatever_was_published_first() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    let changed_at = |job: &mut Job, second: i64| {
+        let changed_at = Timestamp::from_second(second).unwrap();
+        Arc::make_mut(&mut job.request).changed_at = Some(changed_at);
+    };
+    let mut polled = sign(7, 20, Source::Poll);
+    changed_at(&mut polled, 19);
+    board.add(polled, false, now);
+    let mut told = sign(7, 21, Source::Webhook);
+    Arc::make_mut(&mut told.request).noticed_at = Timestamp::from_second(9).unwrap();
+    changed_at(&mut told, 8);
+    let older = board.add(told, false, now).unwrap();
+    assert_eq!((older.sequence, places(&board, 7)), (20, vec![21]));
+    let request = &board.jobs.values().next().unwrap().request;
+    let times = [Some(request.noticed_at), request.changed_at];
+    let times = times.map(|time| time.map(Timestamp::as_second));
+    assert_eq!(
+        (request.source, times),
+        (Source::Webhook, [Some(9), Some(8)])
+    );
+}
+
+#[test]
+fn at_the_end_only_what_is_under_way_stays() {
+    let (mut board, now) = (Board::default(), Instant::now());
+    for number in 1..=3 {
+        board.add(job(number, 100, 0), false, now);
+    }
+    board.add(job(4, 9, 1), false, now);
+    let asked = document(&mut board, now);
+    let given_back = |board: &mut Board| -> Vec<u64> {
+        let jobs = board.take_waiting();
+        jobs.iter().map(|job| job.request.number).collect()
+    };
+    assert_eq!(given_back(&mut board), [2, 3, 4]);
+    assert!(given_back(&mut board).is_empty());
+    // Of what has further pages, some of which are under way, nothing is given back.
+    let [item] = asked.items.as_slice() else {
+        panic!("{asked:?}");
+    };
+    let more = Item {
+        question: 1,
+        ask: Ask::Page(page()),
+        ..item.clone()
+    };
+    let job = board.job(item.job).unwrap();
+    job.work.ask(more.ask.clone());
+    board.go_on(&asked, vec![more], now);
+    assert!(given_back(&mut board).is_empty());
+    // When all of them wait it is.
+    board.job(item.job).unwrap().work.open.remove(&0);
+    assert_eq!(given_back(&mut board), [1]);
+    assert!(matches!(
+        board.next(BOUNDS, now + BOUNDS.wait),
+        Next::Nothing
+    ));
+}
+
 #[test]
 fn what_becomes_urgent_while_it_waits_goes_first() {
     let (mut board, now) = (Board::default(), Instant::now());

@@ -1,5 +1,6 @@
 //! What follows when GitHub does not answer, or not with what was asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prmirror_github::{Ask, Class, Error, KeyDataQuery, Why};
@@ -176,6 +177,20 @@ impl Shared {
         };
         self.kept().put(&job.request, &job.cause, job.work, pause);
         self.tell(job.sequence, job.done, ended);
+    }
+
+    /// Gives everything back, for other processes to take, of which nothing is under way.
+    pub(super) fn give_back(&self) {
+        let jobs = self.board().take_waiting();
+        for job in jobs {
+            self.put_off(job, Duration::ZERO, "this process ends");
+        }
+    }
+
+    /// The same at the shutdown, whatever the workers wait for then.
+    pub(crate) async fn give_back_at_the_end(self: Arc<Self>) {
+        self.shutdown.cancelled().await;
+        self.give_back();
     }
 
     /// Gives the job of a question back, as [`Self::put_off`].

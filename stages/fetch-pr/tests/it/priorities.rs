@@ -13,7 +13,7 @@ use prmirror_kit::config::{Priority, Repository};
 use prmirror_kit::testing::{NatsServer, Running, eventually, setup, stored};
 use prmirror_kit::{Bus, Metric, Outgoing, Stage as _};
 use prmirror_proto::messages::{ChangeRequest, Fetched, Lane, Source};
-use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED};
+use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_FETCHED, fetch_consumer};
 use prmirror_proto::{Message as _, RepositoryName};
 use serde_json::json;
 
@@ -137,7 +137,34 @@ fn start(sim: &Sim, bus: &Bus, data: &Path) -> Running {
     let client = client(sim, Duration::from_secs(60), sim.token());
     let fetch = setup.pipeline.fetch.clone();
     let stage = FetchPr::on(bus, client, fetch, vec![Lane::Realtime]);
+    let stage = stage.until(setup.shutdown.clone());
     Running::start(setup, stage)
+}
+
+/// The answer to the first document does not come before all faults are removed.
+fn hold_the_first(sim: &Sim) {
+    let first = Fault::new(Effect::Hold).operation("PullRequests");
+    sim.faults().add(first.times(1));
+}
+
+/// What the document is about whose answer is held back.
+async fn under_way(sim: &Sim) -> Vec<u64> {
+    eventually("an answer is held back", || async {
+        sim.faults().held().into_iter().next()
+    })
+    .await
+}
+
+/// Waits until the process has so many requests in hand: all there are.
+async fn in_hand(bus: &Bus, requests: u64) {
+    eventually("the others wait in hand", || async {
+        let stream = bus.jetstream().get_stream(STREAM_CHANGES).await.ok()?;
+        let consumer = stream.consumer_info(fetch_consumer(Lane::Realtime));
+        let consumer = consumer.await.ok()?;
+        let handed_out = consumer.delivered.stream_sequence;
+        (consumer.num_pending == 0 && handed_out == requests).then_some(())
+    })
+    .await;
 }
 
 /// A label that has a new name, say: all that bear it wait when the CI of another one ends.
@@ -146,8 +173,7 @@ async fn what_is_urgent_goes_first_behind_a_long_queue() {
     const QUEUE: u64 = 300;
     let urgent = QUEUE + 1;
     let sim = github(urgent);
-    let milliseconds = 100;
-    sim.faults().add(Fault::new(Effect::Delay { milliseconds }));
+    hold_the_first(&sim);
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     publish(
@@ -155,22 +181,27 @@ async fn what_is_urgent_goes_first_behind_a_long_queue() {
         (1..=QUEUE).map(|number| sign(number, Source::Webhook, "label")),
     )
     .await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&sim, &bus, data.path());
+    under_way(&sim).await;
+    in_hand(&bus, QUEUE).await;
     let ended = ChangeRequest {
         urgent: true,
         ..sign(urgent, Source::Webhook, "CI has ended")
     };
     publish(&bus, [ended]).await;
-    let data = tempfile::tempdir().unwrap();
-    let running = start(&sim, &bus, data.path());
-    let before = eventually("it is fetched", || async {
-        let fetched = stored(&bus, STREAM_FETCHED).await;
-        let name = format!(".{urgent}");
-        let mut subjects = fetched.iter().map(|message| &message.subject);
-        subjects.position(|subject| subject.ends_with(&name))
+    in_hand(&bus, urgent).await;
+    sim.faults().clear();
+    let milliseconds = 100;
+    sim.faults().add(Fault::new(Effect::Delay { milliseconds }));
+    let subject = format!("pr.fetched.{OWNER}.{NAME}.{urgent}");
+    let fetched = eventually("it is fetched", || async {
+        bus.newest_on(STREAM_FETCHED, &subject).await.unwrap()
     })
     .await;
     running.crash().await;
     // Were the queue not in hand as a whole, it would be known only after a hundred of it.
+    let before = fetched.stream_sequence - 1;
     assert!(before < 100, "{before} of the {QUEUE} came before it");
 }
 
@@ -178,8 +209,7 @@ async fn what_is_urgent_goes_first_behind_a_long_queue() {
 async fn what_waits_is_asked_for_once_however_many_signs_of_it_come() {
     const QUEUE: u64 = 60;
     let sim = github(QUEUE);
-    let first = Fault::new(Effect::Hold).operation("PullRequests");
-    sim.faults().add(first.times(1));
+    hold_the_first(&sim);
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     let signs: Vec<ChangeRequest> = (1..=QUEUE)
@@ -188,16 +218,8 @@ async fn what_waits_is_asked_for_once_however_many_signs_of_it_come() {
     publish(&bus, signs.clone()).await;
     let data = tempfile::tempdir().unwrap();
     let running = start(&sim, &bus, data.path());
-    let under_way = eventually("an answer is held back", || async {
-        sim.faults().held().into_iter().next()
-    })
-    .await;
-    eventually("the others wait in hand", || async {
-        let stream = bus.jetstream().get_stream(STREAM_CHANGES).await.ok()?;
-        let consumer = stream.consumer_info("fetch-pr-realtime").await.ok()?;
-        (consumer.num_pending == 0).then_some(())
-    })
-    .await;
+    let under_way = under_way(&sim).await;
+    in_hand(&bus, QUEUE).await;
     let waiting: Vec<&ChangeRequest> = signs
         .iter()
         .filter(|sign| !under_way.contains(&sign.number))
@@ -239,4 +261,39 @@ async fn what_waits_is_asked_for_once_however_many_signs_of_it_come() {
     let last = sign(often.number, Source::Poll, "third");
     assert_eq!(provenance.request, last.message_id());
     running.stop().await.unwrap();
+}
+
+/// Nobody waits until two thousand requests are fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_end_what_is_under_way_is_finished_and_the_rest_given_back() {
+    const QUEUE: u64 = 60;
+    let sim = github(QUEUE);
+    hold_the_first(&sim);
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let signs = (1..=QUEUE).map(|number| sign(number, Source::Webhook, "first"));
+    publish(&bus, signs).await;
+    let data = tempfile::tempdir().unwrap();
+    let running = start(&sim, &bus, data.path());
+    let under_way = under_way(&sim).await;
+    in_hand(&bus, QUEUE).await;
+    assert!(under_way.len() < QUEUE as usize, "nothing waits");
+    running.setup.shutdown.cancel();
+    sim.faults().clear();
+    running.stop().await.unwrap();
+    assert_eq!(stored(&bus, STREAM_FETCHED).await.len(), under_way.len());
+    let left = stored(&bus, STREAM_CHANGES).await.len();
+    assert_eq!(left, QUEUE as usize - under_way.len(), "nothing is lost");
+
+    // Another process takes the rest, without waiting for anything.
+    let other = start(&sim, &bus, data.path());
+    eventually("all is settled", || async {
+        let consumer = fetch_consumer(Lane::Realtime);
+        let left = bus.unsettled(STREAM_CHANGES, &consumer);
+        (left.await.unwrap() == Some(0)).then_some(())
+    })
+    .await;
+    let fetched = stored(&bus, STREAM_FETCHED).await;
+    assert_eq!(fetched.len(), QUEUE as usize);
+    other.stop().await.unwrap();
 }

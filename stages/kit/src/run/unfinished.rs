@@ -4,7 +4,7 @@
 //! as often, and on an input without end most deliveries end in a retry through no fault of the message.
 //! So a message that comes again is noted before it is handled, and struck out with its outcome,
 //! whatever that is; what is left over is what the process died with. First deliveries, nearly all there
-//! are, cost nothing.
+//! are, cost nothing. Of many in hand only some are noted at once.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,11 @@ use crate::stage::Input;
 /// How often a message may be left over before it is handled while nothing else is: whatever else was
 /// in hand has been left over as often, and only one of them is to blame.
 pub(super) const SUSPECT: u32 = 2;
+
+/// Messages that are noted at once, besides those that were left over before. Who has thousands in hand would else
+/// have each of them handled alone after a few deaths, one after the other. What is to blame is found all the same:
+/// what is noted is dealt with first, and then others are.
+const NOTED: usize = 256;
 
 /// How long the broker may take. What cannot be noted is not: it is worth no waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -120,7 +125,13 @@ impl Inner {
 
     async fn begin(&self, delivery: &Delivery, before: u32) {
         let (key, sequence) = (self.key(delivery), delivery.stream_sequence);
-        self.begun().insert(key.clone(), (sequence, before));
+        {
+            let mut begun = self.begun();
+            if before == 0 && begun.len() >= NOTED {
+                return;
+            }
+            begun.insert(key.clone(), (sequence, before));
+        }
         self.set(&key, sequence, before.saturating_add(1)).await;
     }
 

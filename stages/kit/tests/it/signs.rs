@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{AckKind, Message};
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use prmirror_kit::proto::subjects::STREAM_CHANGES;
+use prmirror_kit::proto::subjects::{STREAM_CHANGES, fetch_consumer};
 use prmirror_kit::proto::{ChangeRequest, Lane, Source};
 use prmirror_kit::testing::{NatsServer, setup, stored};
 use prmirror_kit::{Bus, Metric, Outgoing};
@@ -29,6 +29,14 @@ fn seen(number: u64) -> ChangeRequest {
     ChangeRequest {
         basis: "seen".to_owned(),
         ..from(Source::Poll, number)
+    }
+}
+
+/// What a webhook told.
+fn told(number: u64) -> ChangeRequest {
+    ChangeRequest {
+        basis: "told".to_owned(),
+        ..from(Source::Webhook, number)
     }
 }
 
@@ -81,7 +89,7 @@ async fn fetcher(bus: &Bus, lane: Lane) -> PullConsumer {
     let stream = bus.jetstream().get_stream(STREAM_CHANGES).await;
     let stream = stream.unwrap();
     let consumer = stream.create_consumer(pull::Config {
-        durable_name: Some(format!("fetch-pr-{lane}")),
+        durable_name: Some(fetch_consumer(lane)),
         filter_subject: format!("pr.changes.{lane}.>"),
         ack_wait: HOUR,
         ..pull::Config::default()
@@ -106,7 +114,7 @@ async fn what_was_handed_out_is_fetched_once_more() {
     let bus = &setup.bus;
     let realtime = fetcher(bus, Lane::Realtime).await;
     let bulk = fetcher(bus, Lane::Bulk).await;
-    let told = |number| urgent(from(Source::Webhook, number));
+    let told = |number| urgent(told(number));
     for number in [1, 2, 3] {
         queue(bus, &told(number)).await;
     }
@@ -157,11 +165,23 @@ async fn what_adds_nothing_takes_no_place() {
         (poll(0), urgent(seen(0)), true),
         (from(Source::Sweep, 0), seen(0), false),
         (from(Source::Webhook, 0), seen(0), false),
-        // Their rows are to be written anew.
+        // Somebody asked for its rows to be written anew.
         (from(Source::Request, 0), seen(0), false),
-        (from(Source::Finding, 0), seen(0), false),
         (from(Source::Webhook, 0), from(Source::Request, 0), true),
         (from(Source::Webhook, 0), from(Source::Finding, 0), true),
+        // A repair may be left alone for long.
+        (from(Source::Finding, 0), seen(0), true),
+        (from(Source::Finding, 0), told(0), true),
+        // Webhooks give way to what somebody asked for, and to what is more urgent.
+        (from(Source::Webhook, 0), told(0), true),
+        (poll(0), told(0), true),
+        (urgent(from(Source::Webhook, 0)), told(0), false),
+        (urgent(from(Source::Sweep, 0)), told(0), false),
+        (urgent(from(Source::Sweep, 0)), urgent(told(0)), true),
+        (from(Source::Request, 0), told(0), false),
+        (from(Source::Request, 0), urgent(told(0)), true),
+        (from(Source::Backfill, 0), told(0), true),
+        (from(Source::Recheck, 0), told(0), true),
         // A backfill's say nothing of when something changed, and it counts its own.
         (from(Source::Backfill, 0), seen(0), true),
         (poll(0), from(Source::Backfill, 0), true),
@@ -193,6 +213,39 @@ async fn what_adds_nothing_takes_no_place() {
     }
     publish(&bus, signs).await;
     assert_eq!(waiting(&bus).await, expected);
+}
+
+/// It may be half read, and goes on where it stopped: what it brings may be older than the sign.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_handed_out_again_serves_for_nothing() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let realtime = fetcher(&bus, Lane::Realtime).await;
+    queue(&bus, &told(1)).await;
+    let in_hand = take(&realtime, 1).await;
+    let put_off = in_hand[0].double_ack_with(AckKind::Nak(Some(HOUR)));
+    put_off.await.unwrap();
+    let again = bus.hand_out_again(STREAM_CHANGES, "pr.changes.*.o.r.>");
+    assert_eq!(again.await.unwrap(), 1);
+    queue(&bus, &told(2)).await;
+
+    publish(&bus, vec![seen(1), seen(2)]).await;
+    let requests: Vec<ChangeRequest> = waiting(&bus).await.into_values().collect();
+    assert_eq!(requests, [seen(1), told(2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_is_as_urgent_as_the_repair_that_it_takes_the_place_of() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    queue(&bus, &urgent(from(Source::Finding, 1))).await;
+    let message = Outgoing::new(&told(1)).unwrap().with_cause("a delivery");
+    let published = bus.publish_requests(vec![(told(1), message)]);
+    published.await.unwrap();
+    let stored = stored(&bus, STREAM_CHANGES).await;
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].decode::<ChangeRequest>(), urgent(told(1)));
+    assert_eq!(stored[0].envelope.cause.as_deref(), Some("a delivery"));
 }
 
 /// More than are on their way at once, each twice.

@@ -158,6 +158,30 @@ async fn what_joins_an_urgent_sign_that_has_to_wait_leaves_it_urgent() {
 }
 
 #[tokio::test]
+async fn what_waits_and_is_more_urgent_or_was_asked_for_serves_as_well() {
+    let world = World::new(Duration::from_millis(50), LONG).await;
+    covered(world.add(7, "completed", true)).await;
+    let asked = ChangeRequest {
+        source: Source::Request,
+        number: 8,
+        basis: "asked".to_owned(),
+        urgent: false,
+        ..world.requests().await.0.remove(0)
+    };
+    let message = Outgoing::new(&asked).unwrap();
+    world.bus.publish(message, None).await.unwrap();
+    for number in [7, 8] {
+        covered(world.add(number, "created", false)).await;
+    }
+    let (waiting, sent) = world.requests().await;
+    let bases: Vec<&str> = waiting.iter().map(|one| one.basis.as_str()).collect();
+    assert_eq!((bases, sent), (vec!["completed", "asked"], 2));
+    // What is news of its own is requested.
+    covered(world.add(8, "completed", true)).await;
+    assert_eq!(world.requests().await.1, 3);
+}
+
+#[tokio::test]
 async fn nothing_counts_as_sent_before_the_broker_holds_it() {
     let world = World::new(Duration::from_millis(10), LONG).await;
     let jetstream = world.bus.jetstream();

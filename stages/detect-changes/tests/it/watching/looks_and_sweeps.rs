@@ -311,7 +311,8 @@ async fn polls_are_further_apart_when_few_points_are_left() {
     probes(1).await;
     let begun = Instant::now();
     probes(6).await;
-    // Four times as far apart as is configured: five whole intervals at the least.
+    // Four times as far apart as is configured: five whole intervals are the time of twenty polls. A machine that
+    // stalled before it was begun shortens the first; as configured, six polls are over in the time of six.
     let took = begun.elapsed();
-    assert!(took > world.pipeline.detect.poll * 16, "{took:?}");
+    assert!(took > world.pipeline.detect.poll * 12, "{took:?}");
 }

@@ -12,7 +12,7 @@ use prmirror_kit::Outgoing;
 use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, InventoryScope, Lane, Source};
-use prmirror_proto::subjects::STREAM_CHANGES;
+use prmirror_proto::subjects::{STREAM_CHANGES, fetch_consumer};
 use serde_json::json;
 
 use super::{SOON, World, at};
@@ -56,7 +56,7 @@ impl World {
         let stream = self.bus.jetstream().get_stream(STREAM_CHANGES).await;
         let stream = stream.unwrap();
         let consumer = stream.create_consumer(pull::Config {
-            durable_name: Some("fetch-pr-realtime".to_owned()),
+            durable_name: Some(fetch_consumer(Lane::Realtime)),
             filter_subject: "pr.changes.realtime.>".to_owned(),
             ack_wait: HOUR,
             ..pull::Config::default()
@@ -137,7 +137,9 @@ async fn the_end_of_ci_takes_the_place_of_what_is_not_urgent() {
     world.polled(&at(5)).await;
     eventually("nothing but looks goes on", || async {
         let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
-        sweeps.iter().any(|page| page.last).then_some(())
+        let lists = world.pages(Source::Sweep, InventoryScope::Open).await;
+        let ended = [sweeps, lists].map(|pages| pages.iter().any(|page| page.last));
+        (ended == [true; 2]).then_some(())
     })
     .await;
     world.queue(&told(2, false)).await;

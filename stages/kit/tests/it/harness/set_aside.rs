@@ -1,5 +1,6 @@
 //! Messages that are set aside, and those that are not to blame.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use prmirror_kit::proto::subjects::{
     BUCKET_STUBBORN, STREAM_CHANGES, STREAM_COSTS, STREAM_FINDINGS,
 };
 use prmirror_kit::proto::{ApiCost, Finding};
-use prmirror_kit::testing::{NatsServer, Running, stored};
-use prmirror_kit::{Batch, Delivery, Input, Metric, Outcome, Outgoing};
+use prmirror_kit::testing::{NatsServer, Running, eventually_equal, stored};
+use prmirror_kit::{Batch, CancellationToken, Delivery, Input, Metric, Outcome, Outgoing};
 
 use super::{Deciding, done, input, new_setup, quarantined, send, settled};
-use crate::common::{Requester, finding, large_finding, outgoing};
+use crate::common::{Requester, finding, large_finding, outgoing, request};
 
 /// What waits behind a message that ends the process is delivered as often, and is not to blame.
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +49,68 @@ async fn deliveries_alone_set_nothing_aside() {
     assert_eq!(quarantined(&bus).await.len(), 0);
     let left = bus.kv(BUCKET_STUBBORN).await.unwrap().keys().await.unwrap();
     assert_eq!(left, [""; 0], "notes are struck out with the outcome");
+}
+
+/// Who has thousands in hand would have each of them handled alone after a few deaths.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_come_again_only_some_are_noted_at_once() {
+    const MANY: u64 = 300;
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    let requests = (1..=MANY).map(|number| Outgoing::new(&request(number, "many")).unwrap());
+    bus.publish_all(requests.collect(), None).await.unwrap();
+    let config = pull::Config {
+        durable_name: Some("requester".into()),
+        filter_subject: "pr.changes.>".into(),
+        ..Default::default()
+    };
+    let consumer: PullConsumer = bus
+        .jetstream()
+        .create_consumer_on_stream(config, STREAM_CHANGES)
+        .await
+        .unwrap();
+    let batch = consumer.batch().max_messages(MANY as usize);
+    let batch = batch.expires(Duration::from_secs(20)).messages();
+    let mut messages = batch.await.unwrap();
+    while let Some(message) = messages.next().await {
+        let back = AckKind::Nak(None);
+        message.unwrap().double_ack_with(back).await.unwrap();
+    }
+
+    let input = Input {
+        concurrency: MANY as usize,
+        max_deliver: i64::MAX,
+        ..Input::new(STREAM_CHANGES, "requester", "pr.changes.>")
+    };
+    let begun = Arc::new(AtomicU64::new(0));
+    let go_on = CancellationToken::new();
+    let stage = Deciding::new(input, {
+        let (begun, go_on) = (Arc::clone(&begun), go_on.clone());
+        move |batch| {
+            let (begun, go_on) = (Arc::clone(&begun), go_on.clone());
+            async move {
+                begun.fetch_add(1, Ordering::Relaxed);
+                go_on.cancelled().await;
+                done(&batch)
+            }
+        }
+    });
+    let (setup, _data) = new_setup(&bus);
+    let running = Running::start(setup, stage);
+    eventually_equal("all are in hand", &MANY, || async {
+        begun.load(Ordering::Relaxed)
+    })
+    .await;
+    let notes = bus.kv(BUCKET_STUBBORN).await.unwrap();
+    let noted = notes.keys().await.unwrap().len();
+    assert!((1..=256).contains(&noted), "{noted} of {MANY} are noted");
+    go_on.cancel();
+    eventually_equal("all are done", &Some(0), || async {
+        let left = bus.unsettled(STREAM_CHANGES, "requester").await;
+        left.unwrap()
+    })
+    .await;
+    running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
