@@ -1,28 +1,11 @@
 //! A repair takes the place of what waits, and nothing waits longer for it.
 
-use crate::common::{World, repository};
+use crate::common::{World, repository, told};
 use jiff::Timestamp;
 use prmirror_kit::Outgoing;
 use prmirror_kit::testing::eventually;
-use prmirror_proto::messages::{ChangeRequest, Lane, Source};
+use prmirror_proto::messages::Source;
 use prmirror_proto::{Finding, Severity};
-
-fn told(number: u64, urgent: bool) -> ChangeRequest {
-    ChangeRequest {
-        repository: repository(),
-        number,
-        id: None,
-        lane: Lane::Realtime,
-        source: Source::Webhook,
-        basis: "webhook:d-1".to_owned(),
-        reason: "check_run.completed".to_owned(),
-        noticed_at: Timestamp::now(),
-        changed_at: None,
-        not_before: None,
-        urgent,
-        seen: None,
-    }
-}
 
 fn finding(number: u64) -> Finding {
     Finding {

@@ -232,13 +232,19 @@ pub(super) fn alias(number: u64) -> String {
     format!("n{number}")
 }
 
-/// A few pull requests with the first page of each of their lists.
-pub(super) fn pull_requests(repository: &RepositoryName, numbers: &[u64]) -> String {
-    let mut text = format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ id",
+/// How a document begins that asks about a repository, whose fields follow.
+fn query(repository: &RepositoryName) -> String {
+    format!(
+        "query {OPERATION} {{ repository(owner: {}, name: {}) {{",
         Value::from(repository.owner.as_str()),
         Value::from(repository.name.as_str()),
-    );
+    )
+}
+
+/// A few pull requests with the first page of each of their lists.
+pub(super) fn pull_requests(repository: &RepositoryName, numbers: &[u64]) -> String {
+    let mut text = query(repository);
+    text.push_str(" id");
     for number in numbers {
         // Writing to a text never fails.
         let _ = write!(
@@ -276,10 +282,8 @@ pub(super) fn pull_request(
         .map(|(list, after)| list.page(first, after.as_deref()))
         .collect();
     format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ id \
-         pullRequest(number: {number}) {{ {} {} }} }} {PRICE} }}",
-        Value::from(repository.owner.as_str()),
-        Value::from(repository.name.as_str()),
+        "{} id pullRequest(number: {number}) {{ {} {} }} }} {PRICE} }}",
+        query(repository),
         if header { HEADER } else { STATE },
         pages.join(" "),
     )
@@ -300,31 +304,25 @@ pub(super) fn numbers(repository: &RepositoryName, after: Option<&str>) -> Strin
         format!(", after: {}", Value::from(after))
     });
     format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: {PAGE}{after}, \
+        "{} pullRequests(first: {PAGE}{after}, \
          states: [OPEN], orderBy: {{field: CREATED_AT, direction: ASC}}) {{ totalCount \
          pageInfo {{ hasNextPage endCursor }} nodes {{ number }} }} }} {PRICE} }}",
-        Value::from(repository.owner.as_str()),
-        Value::from(repository.name.as_str()),
+        query(repository),
     )
 }
 
 /// The newest pull request, and how many there are.
 pub(super) fn newest(repository: &RepositoryName) -> String {
     format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{ pullRequests(first: 1, \
+        "{} pullRequests(first: 1, \
          orderBy: {{field: CREATED_AT, direction: DESC}}) {{ totalCount nodes {{ number }} }} }} {PRICE} }}",
-        Value::from(repository.owner.as_str()),
-        Value::from(repository.name.as_str()),
+        query(repository),
     )
 }
 
 /// What these numbers are: each under `n` and itself.
 pub(super) fn kinds(repository: &RepositoryName, numbers: &[u64]) -> String {
-    let mut text = format!(
-        "query {OPERATION} {{ repository(owner: {}, name: {}) {{",
-        Value::from(repository.owner.as_str()),
-        Value::from(repository.name.as_str()),
-    );
+    let mut text = query(repository);
     for number in numbers {
         // Writing to a text never fails.
         let _ = write!(

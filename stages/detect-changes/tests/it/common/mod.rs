@@ -9,12 +9,13 @@ use detect_changes::webhook::{Learnt, Limits, Receiver, Secrets};
 use detect_changes::{DetectChanges, Refresher};
 use futures::StreamExt as _;
 use github_sim::{Config, Sim};
+use jiff::Timestamp;
 use prmirror_github::Client;
 use prmirror_kit::config::{Pipeline, Repository};
 use prmirror_kit::testing::{NatsServer, Running, eventually, stored};
 use prmirror_kit::{Bus, CancellationToken, Context, Setup};
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::ChangeRequest;
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::requests::{SUBJECT_SQL, SqlRequest};
 use prmirror_proto::subjects::{STREAM_CHANGES, STREAM_WEBHOOKS};
 use serde_json::{Value, json};
@@ -188,6 +189,24 @@ impl World {
 
 pub(crate) fn repository() -> RepositoryName {
     RepositoryName::new(OWNER, NAME).unwrap()
+}
+
+/// A request that a webhook led to.
+pub(crate) fn told(number: u64, urgent: bool) -> ChangeRequest {
+    ChangeRequest {
+        repository: repository(),
+        number,
+        id: None,
+        lane: Lane::Realtime,
+        source: Source::Webhook,
+        basis: "webhook:d-1".to_owned(),
+        reason: "check_run.completed".to_owned(),
+        noticed_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        changed_at: None,
+        not_before: None,
+        urgent,
+        seen: None,
+    }
 }
 
 /// A payload about a pull request.

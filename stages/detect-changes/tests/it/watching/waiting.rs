@@ -7,35 +7,15 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures::TryStreamExt as _;
-use jiff::Timestamp;
 use prmirror_kit::Outgoing;
 use prmirror_kit::testing::{eventually, stored};
-use prmirror_proto::RepositoryName;
 use prmirror_proto::messages::{ChangeRequest, InventoryScope, Lane, Source};
 use prmirror_proto::subjects::{STREAM_CHANGES, fetch_consumer};
 use serde_json::json;
 
 use super::{SOON, World, at};
 use crate::common::walking::HOUR;
-use crate::common::{NAME, OWNER};
-
-/// A request that a webhook led to.
-fn told(number: u64, urgent: bool) -> ChangeRequest {
-    ChangeRequest {
-        repository: RepositoryName::new(OWNER, NAME).unwrap(),
-        number,
-        id: None,
-        lane: Lane::Realtime,
-        source: Source::Webhook,
-        basis: "webhook:d-1".to_owned(),
-        reason: "check_run.completed".to_owned(),
-        noticed_at: Timestamp::from_second(1_700_000_000).unwrap(),
-        changed_at: None,
-        not_before: None,
-        urgent,
-        seen: None,
-    }
-}
+use crate::common::{NAME, told};
 
 impl World {
     async fn queue(&self, request: &ChangeRequest) {
