@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::common::{STREAM, at, batch, changeset, page, pull_request};
+use crate::common::{PARTS, STREAM, at, batch, changeset, page, pull_request};
 use duckdb::Connection;
 use prmirror_analytics::{Database, Options, ReconcileSettings, Record};
 use prmirror_proto::messages::ChangesetKind;
@@ -303,23 +303,12 @@ fn rows(path: &Path) -> BTreeSet<String> {
         _ => "*",
     };
     let mut rows = BTreeSet::new();
-    for table in [
+    let whole = [
         "pull_request_contents",
         "pull_request_observations",
-        "collections",
-        "labels",
-        "assignees",
-        "review_requests",
-        "files",
-        "commits",
-        "reviews",
-        "review_threads",
-        "review_comments",
-        "comments",
-        "timeline_items",
-        "closing_issues",
         "check_runs",
-    ] {
+    ];
+    for table in whole.into_iter().chain(PARTS) {
         let columns = columns(table);
         let sql = format!(
             "SELECT '{table} ' || to_json(t)::VARCHAR || ' ' || count(*) FROM (SELECT {columns} FROM {table}) AS t GROUP BY t"

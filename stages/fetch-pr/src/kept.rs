@@ -9,7 +9,7 @@ use prmirror_proto::messages::ChangeRequest;
 use prmirror_proto::subjects::stubborn_key;
 use tokio::time::Instant;
 
-use crate::board::Work;
+use crate::job::Work;
 use crate::pages::identity;
 
 /// How long after its time a message may come.

@@ -17,6 +17,7 @@ mod attempts;
 mod board;
 mod coming;
 mod drain;
+mod job;
 mod kept;
 mod pages;
 mod records;

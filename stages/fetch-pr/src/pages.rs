@@ -15,7 +15,7 @@ use prmirror_proto::subjects::{BUCKET_PAGES, pull_request_key};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::board::Work;
+use crate::job::Work;
 
 /// The answers that are kept.
 #[derive(Default)]

@@ -17,7 +17,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::attempts::{AGAIN, LEFT_ALONE, most_nodes};
-use crate::board::{Board, Bounds, Document, Ended, Item, Job, Next, Work};
+use crate::board::{Board, Bounds, Document, Item, Next};
+use crate::job::{Ended, Job, Work};
 use crate::kept::Kept;
 use crate::pages::{Pages, Part, Step, identity};
 use crate::records::{Records, Verdict};

@@ -14,6 +14,22 @@ use prmirror_proto::{
 
 pub(crate) const STREAM: &str = "PR_CHANGESETS";
 
+/// Tables of the lists of a pull request, and of how whole they are.
+pub(crate) const PARTS: [&str; 12] = [
+    "collections",
+    "labels",
+    "assignees",
+    "review_requests",
+    "files",
+    "commits",
+    "reviews",
+    "review_threads",
+    "review_comments",
+    "comments",
+    "timeline_items",
+    "closing_issues",
+];
+
 /// Noon of a day in 2026, and so many seconds.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     "2026-03-01T12:00:00Z".parse::<Timestamp>().unwrap() + seconds.seconds()

@@ -6,7 +6,7 @@ use prmirror_proto::messages::ChangesetKind;
 use proptest::prelude::*;
 
 use super::land;
-use crate::common::{STREAM, at, batch, changeset, checks, pull_request, rows};
+use crate::common::{PARTS, STREAM, at, batch, changeset, checks, pull_request, rows};
 
 #[test]
 fn landing_a_message_again_changes_nothing() {
@@ -148,22 +148,7 @@ fn a_version_seen_earlier_lands_beside_a_repetition_of_a_later_sight() {
 /// logs: rows of `table`, `row`.
 fn everything(database: &Database, times: bool, numbers: std::ops::Range<u64>) -> Vec<String> {
     let landed_at = if times { "" } else { "EXCLUDE (landed_at)" };
-    let mut tables: Vec<(&str, String)> = [
-        "collections",
-        "labels",
-        "assignees",
-        "review_requests",
-        "files",
-        "commits",
-        "reviews",
-        "review_threads",
-        "review_comments",
-        "comments",
-        "timeline_items",
-        "closing_issues",
-    ]
-    .map(|table| (table, "*".to_owned()))
-    .to_vec();
+    let mut tables: Vec<(&str, String)> = PARTS.map(|table| (table, "*".to_owned())).to_vec();
     for table in [
         "pull_requests",
         "pull_request_observations",

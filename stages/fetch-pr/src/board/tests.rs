@@ -1,7 +1,12 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use prmirror_github::{PageAsk, Sizes};
+use prmirror_proto::messages::{ChangeRequest, Source};
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::job::Work;
 
 const BOUNDS: Bounds = Bounds {
     pull_requests: 25,

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::attempts::AGAIN;
-use crate::board::{Document, Ended, Item, Job, LeftOut};
+use crate::board::{Document, Item};
+use crate::job::{Ended, Job, LeftOut};
 use crate::records::Verdict;
 
 /// Documents that fail in a row before it is GitHub that has failed, and not what it was asked: more

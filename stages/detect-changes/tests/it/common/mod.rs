@@ -161,22 +161,11 @@ impl World {
     ) -> Arc<Mutex<Vec<String>>> {
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = Arc::clone(&asked);
-        let bus = self.bus.clone();
-        let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
-        bus.client().flush().await.unwrap();
-        tokio::spawn(async move {
-            while let Some(question) = questions.next().await {
-                let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
-                let rows = answer(&request.sql);
-                log.lock().unwrap().push(request.sql);
-                let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
-                let reply_to = question.reply.unwrap();
-                bus.client()
-                    .publish(reply_to, answer.to_string().into())
-                    .await
-                    .unwrap();
-            }
-        });
+        in_place_of_publish(&self.bus, move |sql| {
+            log.lock().unwrap().push(sql.to_owned());
+            answer(sql)
+        })
+        .await;
         asked
     }
 
@@ -185,6 +174,25 @@ impl World {
         let truth = self.sim.truth_of(OWNER, NAME, number).unwrap();
         truth["headRefOid"].as_str().unwrap().to_owned()
     }
+}
+
+/// Answers questions about the tables with the rows that `answer` gives, until the test ends.
+pub(crate) async fn in_place_of_publish(
+    bus: &Bus,
+    answer: impl Fn(&str) -> Value + Send + 'static,
+) {
+    let bus = bus.clone();
+    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
+    bus.client().flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(question) = questions.next().await {
+            let asked: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
+            let rows = answer(&asked.sql);
+            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
+            let (reply_to, answer) = (question.reply.unwrap(), answer.to_string());
+            bus.client().publish(reply_to, answer.into()).await.unwrap();
+        }
+    });
 }
 
 pub(crate) fn repository() -> RepositoryName {

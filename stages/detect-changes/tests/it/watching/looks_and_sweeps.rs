@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use github_sim::{Effect, Fault};
 use prmirror_kit::testing::{eventually, stored};
 use prmirror_proto::Message as _;
 use prmirror_proto::messages::{
     InventoryPage, InventoryScope, Lane, NumberRange, NumbersExplained, Source,
 };
-use prmirror_proto::requests::{SUBJECT_SQL, SqlRequest};
 use prmirror_proto::subjects::STREAM_INVENTORY;
 use serde_json::{Value, json};
 
 use super::{POLL, SOON, SWEEP, World, at};
-use crate::common::{NAME, OWNER};
+use crate::common::{NAME, OWNER, in_place_of_publish};
 
 fn ci(status: &str, conclusion: Option<&str>, id: &str) -> Value {
     json!({ "contexts": { "nodes": [{ "__typename": "CheckRun", "id": id, "name": "build",
@@ -161,29 +159,20 @@ async fn every_open_one_has_its_turn_to_be_fetched() {
 
 /// Answers in publish's place: everything has landed, and these numbers are unexplained.
 async fn tables_that_miss(world: &World, numbers: BTreeSet<u64>) {
-    let bus = world.bus.clone();
-    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
-    bus.client().flush().await.unwrap();
-    tokio::spawn(async move {
-        while let Some(question) = questions.next().await {
-            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
-            let rows = if request.sql.contains("FROM scans") {
-                json!([["landed"]])
-            } else if let Some((_, rest)) = request.sql.split_once("AND number > ") {
-                let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
-                let after = number(rest).unwrap();
-                let most = rest.split_once("LIMIT ").and_then(|(_, most)| number(most));
-                let first = numbers.range(after + 1..).take(most.unwrap() as usize);
-                first.map(|number| json!([number])).collect()
-            } else {
-                json!([])
-            };
-            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
-            let reply_to = question.reply.unwrap();
-            let answered = bus.client().publish(reply_to, answer.to_string().into());
-            answered.await.unwrap();
+    in_place_of_publish(&world.bus, move |sql| {
+        if sql.contains("FROM scans") {
+            json!([["landed"]])
+        } else if let Some((_, rest)) = sql.split_once("AND number > ") {
+            let number = |text: &str| text.split_whitespace().next()?.parse::<u64>().ok();
+            let after = number(rest).unwrap();
+            let most = rest.split_once("LIMIT ").and_then(|(_, most)| number(most));
+            let first = numbers.range(after + 1..).take(most.unwrap() as usize);
+            first.map(|number| json!([number])).collect()
+        } else {
+            json!([])
         }
-    });
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,23 +255,14 @@ async fn a_pull_request_that_every_list_hides_is_found_by_its_number() {
 
 /// Answers in publish's place: so many points are left of the hour. Nothing else is known.
 async fn tables_that_tell_points(world: &World, left: u64) {
-    let bus = world.bus.clone();
-    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
-    bus.client().flush().await.unwrap();
-    tokio::spawn(async move {
-        while let Some(question) = questions.next().await {
-            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
-            let rows = if request.sql.contains("WITH hour") {
-                json!([[[left], [5_000], null, null]])
-            } else {
-                json!([])
-            };
-            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
-            let reply_to = question.reply.unwrap();
-            let answered = bus.client().publish(reply_to, answer.to_string().into());
-            answered.await.unwrap();
+    in_place_of_publish(&world.bus, move |sql| {
+        if sql.contains("WITH hour") {
+            json!([[[left], [5_000], null, null]])
+        } else {
+            json!([])
         }
-    });
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

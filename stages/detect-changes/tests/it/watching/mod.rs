@@ -114,6 +114,15 @@ impl World {
             .collect()
     }
 
+    /// Waits until everything was swept once.
+    async fn swept(&self) {
+        eventually("everything was swept", || async {
+            let sweeps = self.pages(Source::Sweep, InventoryScope::All).await;
+            sweeps.iter().any(|page| page.last).then_some(())
+        })
+        .await;
+    }
+
     fn asked(&self, operation: &str) -> u64 {
         let operations = self.sim.stats().operations;
         operations.get(operation).map_or(0, |one| one.requests)

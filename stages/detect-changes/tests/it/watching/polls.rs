@@ -3,20 +3,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use github_sim::{Effect, Fault};
 use jiff::{SignedDuration, Timestamp};
 use prmirror_github::KeyDataQuery;
 use prmirror_kit::testing::eventually;
 use prmirror_proto::RepositoryName;
-use prmirror_proto::messages::{ChangeRequest, InventoryScope, Lane, Source};
-use prmirror_proto::requests::{SUBJECT_SQL, SqlRequest};
+use prmirror_proto::messages::{ChangeRequest, Lane, Source};
 use prmirror_proto::subjects::STREAM_CHANGES;
 use serde_json::{Value, json};
 
 use super::{POLL, SOON, World, at};
 use crate::common::walking::client;
-use crate::common::{NAME, OWNER};
+use crate::common::{NAME, OWNER, in_place_of_publish};
 
 const OTHER: &str = "other-repo";
 
@@ -28,11 +26,7 @@ async fn unwatched() -> World {
     world.pipeline.github.page_size = 20;
     let process = world.start().await;
     world.polled(&at(300)).await;
-    eventually("the sweeps are done", || async {
-        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
-        sweeps.iter().any(|page| page.last).then_some(())
-    })
-    .await;
+    world.swept().await;
     process.crash().await;
     world
 }
@@ -157,11 +151,7 @@ async fn what_a_list_shows_late_is_found_in_the_overlap() {
     world.pipeline.detect.poll = Duration::from_millis(100);
     let _process = world.start().await;
     world.polled(&at(5)).await;
-    eventually("the sweep after the backfill is done", || async {
-        let sweeps = world.pages(Source::Sweep, InventoryScope::All).await;
-        sweeps.iter().any(|page| page.last).then_some(())
-    })
-    .await;
+    world.swept().await;
     world.sim.unlist_pr(OWNER, NAME, 3, true).unwrap();
     world.update(NAME, 3, |pr| pr["updatedAt"] = json!(at(99)));
     world.update(NAME, 5, |pr| pr["updatedAt"] = json!(at(100)));
@@ -273,23 +263,14 @@ async fn what_has_landed_as_a_poll_sees_it_is_not_handed_on() {
         ]))
     });
     let rows: Vec<Value> = landed.collect();
-    // Stands in for publish.
-    let bus = world.bus.clone();
-    let mut questions = bus.client().subscribe(SUBJECT_SQL).await.unwrap();
-    bus.client().flush().await.unwrap();
-    tokio::spawn(async move {
-        while let Some(question) = questions.next().await {
-            let request: SqlRequest = serde_json::from_slice(&question.payload).unwrap();
-            let rows = if request.sql.contains("fingerprint") {
-                rows.clone()
-            } else {
-                Vec::new()
-            };
-            let answer = json!({ "ok": { "columns": [], "rows": rows, "truncated": false } });
-            let (reply_to, answer) = (question.reply.unwrap(), answer.to_string());
-            bus.client().publish(reply_to, answer.into()).await.unwrap();
+    in_place_of_publish(&world.bus, move |sql| {
+        if sql.contains("fingerprint") {
+            json!(rows)
+        } else {
+            json!([])
         }
-    });
+    })
+    .await;
     let _process = world.start().await;
     world.polled(&at(100)).await;
     let mut asked: Vec<u64> = world

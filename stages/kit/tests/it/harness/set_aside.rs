@@ -138,21 +138,27 @@ async fn messages_without_an_envelope_are_set_aside() {
     assert_eq!(stored(&bus, STREAM_CHANGES).await.len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stage_that_miscounts_is_told_apart_from_its_messages() {
-    let server = NatsServer::start().await;
-    let bus = server.bus().await;
-    send(&bus, 0..4).await;
-    let input = Input {
+/// Four messages are handled together.
+fn four_at_once() -> Input {
+    Input {
         batch: Batch {
             max_count: 4,
             max_wait: Duration::from_secs(5),
             ..Batch::default()
         },
         ..input()
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_miscounts_is_told_apart_from_its_messages() {
+    let server = NatsServer::start().await;
+    let bus = server.bus().await;
+    send(&bus, 0..4).await;
     // Right for one message, wrong for several: all are handled in the end.
-    let stage = Deciding::new(input, |batch| std::future::ready(done(&batch[..1])));
+    let stage = Deciding::new(four_at_once(), |batch| {
+        std::future::ready(done(&batch[..1]))
+    });
     let (setup, _data) = new_setup(&bus);
     let running = Running::start(setup, stage);
     settled(&bus, 4).await;
@@ -160,7 +166,7 @@ async fn a_stage_that_miscounts_is_told_apart_from_its_messages() {
     assert!(quarantined(&bus).await.is_empty());
 
     send(&bus, 4..5).await;
-    let stage = Deciding::new(self::input(), |_| std::future::ready(vec![]));
+    let stage = Deciding::new(input(), |_| std::future::ready(vec![]));
     let (setup, _data) = new_setup(&bus);
     let running = Running::start(setup, stage);
     settled(&bus, 5).await;
@@ -175,15 +181,7 @@ async fn a_message_whose_result_is_refused_is_set_aside() {
     let server = NatsServer::start().await;
     let bus = server.bus().await;
     send(&bus, 0..4).await;
-    let input = Input {
-        batch: Batch {
-            max_count: 4,
-            max_wait: Duration::from_secs(5),
-            ..Batch::default()
-        },
-        ..input()
-    };
-    let stage = Deciding::new(input, |batch| {
+    let stage = Deciding::new(four_at_once(), |batch| {
         let result = |delivery: &Delivery| {
             let number = delivery.decode::<Finding>().unwrap().number;
             // One result has a subject with an empty part.
