@@ -16,7 +16,7 @@ due AS (
     ANTI JOIN under_way USING (repository, number)
     ANTI JOIN (
         SELECT repository, 'missing' AS rule
-        FROM backfills
+        FROM backfill_status
         WHERE walked_at IS NULL AND status IN ('active', 'rate_limit_low')
     ) AS walks USING (repository, rule)
     WHERE next_attempt_at <= settings.now

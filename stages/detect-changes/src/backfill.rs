@@ -179,18 +179,29 @@ impl Detector {
             if revision.is_some() && new == old {
                 return Ok(old);
             }
-            // Before it counts: what is not reported is decided again, and then reported.
             if old.scan != new.scan && old.status != BackfillStatus::Completed {
                 self.report(replaced(&old, now), now).await?;
             }
-            self.report(difference(&old, &new), now).await?;
+            let report = difference(&old, &new);
+            let begins = revision.is_none() || old.scan != new.scan;
+            if !begins {
+                // Before it counts: what is not reported is decided again, and then reported.
+                self.report(report.clone(), now).await?;
+            }
             new.chunks.retain(|chunk| !chunk.status.is_closed());
             let written = match revision {
                 Some(revision) => self.backfills.update(&key, &new, revision).await,
                 None => self.backfills.create(&key, &new).await,
             };
             match written {
-                Ok(_) => return Ok(new),
+                Ok(_) => {
+                    if begins {
+                        // Once it counts: of several that begin at once one does, and the tables must not wait for
+                        // another. What is lost of this report the next one, of the first page, tells.
+                        self.report(report, now).await?;
+                    }
+                    return Ok(new);
+                }
                 Err(KvError::Conflict { .. }) => {}
                 Err(error @ (KvError::Value { .. } | KvError::Unavailable { .. })) => {
                     return Err(error.into());

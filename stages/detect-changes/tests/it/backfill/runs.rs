@@ -1,7 +1,9 @@
 //! Runs: what one would do, how much it does, and when the next one comes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use prmirror_kit::config::Priority;
 use prmirror_kit::testing::eventually;
@@ -52,6 +54,20 @@ async fn a_dry_run_sends_nothing_but_the_probe() {
         world.bus.stream_state(STREAM_INVENTORY).await.unwrap(),
         seen
     );
+}
+
+/// Every walk of every process begins it when there is none, at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_that_begin_at_once_one_is_told() {
+    let world = World::one(20).await;
+    let processes = join_all((0..4).map(|_| world.start())).await;
+    let mut taken = Vec::new();
+    world.take_all(&mut taken).await;
+    let state = world.state().await.unwrap();
+    let reports = world.reports().await;
+    let told: BTreeSet<String> = reports.into_iter().map(|one| one.state.scan).collect();
+    assert_eq!(told, BTreeSet::from([state.scan]));
+    drop(processes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
