@@ -114,8 +114,13 @@ impl Notes {
         });
     }
 
-    /// Called in the order of the requests.
-    pub(crate) fn requested(&self, operation: &str, numbers: &[u64], verdict: &Verdict) {
+    /// Called in the order of the requests. Its place in them.
+    pub(crate) fn requested(
+        &self,
+        operation: &str,
+        numbers: &[u64],
+        verdict: &Verdict,
+    ) -> Option<usize> {
         self.with(|journal| {
             journal.requests.push(Requested {
                 at: Timestamp::now(),
@@ -125,6 +130,16 @@ impl Notes {
                     (effect.kind(), target.filter(|_| effect.is_about_one()))
                 }),
             });
+            journal.requests.len() - 1
+        })
+    }
+
+    /// The answer to the request at this place has nothing that the effect is for.
+    pub(crate) fn unharmed(&self, place: Option<usize>) {
+        self.with(|journal| {
+            if let Some(request) = place.and_then(|place| journal.requests.get_mut(place)) {
+                request.fault = None;
+            }
         });
     }
 

@@ -127,63 +127,59 @@ fn something_went_wrong() -> &'static str {
      could be a GitHub bug. Please include `C0DE:2F1A:51D0:9B3E:67123456` when reporting this issue."
 }
 
-/// Changes an answer's data as `effect` says; `target` is the number of the pull request it is for.
-/// Effects on the transport leave it alone.
-pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
+/// Changes an answer's data as `effect` says; `target` is the number of the pull request it is for. Whether the
+/// answer had what it is for. Effects on the transport leave it alone.
+pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) -> bool {
     let Some(Some(data)) = &mut answer.data else {
-        return;
+        return matches!(effect, Effect::DropConnection | Effect::Truncate);
     };
     match effect {
         Effect::ResourceLimits => {
-            for path in heavier_half(data) {
+            let heavy = heavier_half(data);
+            for path in &heavy {
                 let message = "Resource limits for this query exceeded.";
                 let error = Error::typed("RESOURCE_LIMITS_EXCEEDED", message);
-                erase(data, &path, error, &mut answer.errors);
+                erase(data, path, error, &mut answer.errors);
             }
+            !heavy.is_empty()
         }
-        Effect::PullRequestFailed => {
-            if let Some(path) = place_of(data, target) {
-                let error = Error::new(something_went_wrong());
-                erase(data, &path, error, &mut answer.errors);
-            }
-        }
-        Effect::PullRequestNotFound => {
-            if let Some(path) = place_of(data, target) {
-                let message = match at(data, &path).and_then(|pr| pr.get("id")?.as_str()) {
-                    Some(id) => format!("Could not resolve to a node with the global id of '{id}'"),
-                    None => "Could not resolve to a node".to_owned(),
-                };
-                let error = Error::typed("NOT_FOUND", message);
-                erase(data, &path, error, &mut answer.errors);
-            }
-        }
+        Effect::PullRequestFailed => place_of(data, target).is_some_and(|path| {
+            let error = Error::new(something_went_wrong());
+            erase(data, &path, error, &mut answer.errors)
+        }),
+        Effect::PullRequestNotFound => place_of(data, target).is_some_and(|path| {
+            let message = match at(data, &path).and_then(|pr| pr.get("id")?.as_str()) {
+                Some(id) => format!("Could not resolve to a node with the global id of '{id}'"),
+                None => "Could not resolve to a node".to_owned(),
+            };
+            let error = Error::typed("NOT_FOUND", message);
+            erase(data, &path, error, &mut answer.errors)
+        }),
         Effect::Forbidden { field } => {
             let path = match field {
                 Some(field) => path_to(data, target, field),
                 None => place_of(data, target),
             };
-            if let Some(path) = path {
+            path.is_some_and(|path| {
                 let error = Error::typed("FORBIDDEN", SAML);
-                erase(data, &path, error, &mut answer.errors);
-            }
+                erase(data, &path, error, &mut answer.errors)
+            })
         }
-        Effect::WrongType { field } => {
-            if let Some(value) = field_of(data, target, field) {
-                *value = match value {
-                    JsonValue::String(_) => JsonValue::from(12345),
-                    JsonValue::Number(_) | JsonValue::Bool(_) | JsonValue::Null => {
-                        JsonValue::from("not what it should be")
-                    }
-                    JsonValue::Array(_) => JsonValue::from("not a list"),
-                    JsonValue::Object(_) => JsonValue::Array(Vec::new()),
-                };
-            }
-        }
-        Effect::Null { field } => {
-            if let Some(value) = field_of(data, target, field) {
-                *value = JsonValue::Null;
-            }
-        }
+        Effect::WrongType { field } => field_of(data, target, field).is_some_and(|value| {
+            *value = match value {
+                JsonValue::String(_) => JsonValue::from(12345),
+                JsonValue::Number(_) | JsonValue::Bool(_) | JsonValue::Null => {
+                    JsonValue::from("not what it should be")
+                }
+                JsonValue::Array(_) => JsonValue::from("not a list"),
+                JsonValue::Object(_) => JsonValue::Array(Vec::new()),
+            };
+            true
+        }),
+        Effect::Null { field } => field_of(data, target, field).is_some_and(|value| {
+            *value = JsonValue::Null;
+            true
+        }),
         Effect::Replace { .. }
         | Effect::Html { .. }
         | Effect::TimeOut
@@ -196,15 +192,18 @@ pub(crate) fn apply(effect: &Effect, target: Option<u64>, answer: &mut Answer) {
         | Effect::SecondaryLimit { .. }
         | Effect::LoneSurrogates
         | Effect::Shows { .. }
-        | Effect::SomethingWentWrong => {}
+        | Effect::SomethingWentWrong => true,
     }
 }
 
-fn erase(data: &mut JsonMap, path: &[Value], error: Error, errors: &mut Vec<Error>) {
-    if let Some(place) = at_mut(data, path) {
-        *place = JsonValue::Null;
-        errors.push(error.at(path.to_vec()));
-    }
+/// Whether there was something.
+fn erase(data: &mut JsonMap, path: &[Value], error: Error, errors: &mut Vec<Error>) -> bool {
+    let Some(place) = at_mut(data, path) else {
+        return false;
+    };
+    *place = JsonValue::Null;
+    errors.push(error.at(path.to_vec()));
+    true
 }
 
 /// Where the pull request is: by its number where that was asked for, or the only node.

@@ -8,6 +8,7 @@ mod effect;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -280,6 +281,8 @@ pub(crate) struct Verdict {
     pub(crate) hold: Option<Hold>,
     /// The effect, and the pull request that it is for.
     pub(crate) effect: Option<(Effect, Option<u64>)>,
+    /// Which fault has it.
+    rule: Option<u64>,
     /// Whether the effect is an answer of a recording.
     pub(crate) recorded: bool,
 }
@@ -297,6 +300,8 @@ pub(crate) struct Hold {
 #[derive(Debug, Default)]
 pub struct Faults {
     inner: Mutex<Inner>,
+    /// How many faults were added so far.
+    added: AtomicU64,
     /// Moves when all faults are removed.
     cleared: watch::Sender<u64>,
     /// What every answer that is held back is about.
@@ -312,6 +317,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Rule {
+    id: u64,
     fault: Fault,
     random: Random,
     /// Requests that fulfilled the conditions before `every`.
@@ -323,8 +329,10 @@ impl Faults {
     /// Adds a fault behind the others. Of several that hit a request, the first wins; delays add up.
     pub fn add(&self, fault: Fault) {
         let random = Random::new(fault.seed);
+        let id = self.added.fetch_add(1, Ordering::Relaxed);
         self.with(|inner| {
             inner.rules.push(Rule {
+                id,
                 fault,
                 random,
                 candidates: 0,
@@ -421,10 +429,21 @@ impl Faults {
                 } else {
                     let target = rule.fault.number.or_else(|| hit.touched.first().copied());
                     verdict.effect = Some((rule.fault.effect.clone(), target));
+                    verdict.rule = Some(rule.id);
                 }
             }
             verdict
         })
+    }
+
+    /// The answer had nothing that the effect is for: it was not served.
+    pub(crate) fn not_met(&self, verdict: &Verdict) {
+        self.with(|inner| {
+            let rule = inner.rules.iter_mut().find(|r| Some(r.id) == verdict.rule);
+            if let Some(rule) = rule {
+                rule.served = rule.served.saturating_sub(1);
+            }
+        });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {

@@ -127,7 +127,7 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
         nodes: prepared.cost.nodes,
         now: shared.clock.now(),
     });
-    shared
+    let noted = shared
         .notes
         .requested(&prepared.operation, &touched, &verdict);
     let points = if prepared.dry_run {
@@ -165,11 +165,14 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
         }
     };
 
-    count(shared, &verdict);
+    count_late(shared, &verdict);
     heed(shared, token, &verdict, now);
     let mut worked = Duration::ZERO;
     let mut reply = match verdict.effect.as_ref().and_then(|(e, _)| faults::whole(e)) {
-        Some(whole) => replaced(whole, &standing),
+        Some(whole) => {
+            count(shared, &verdict);
+            replaced(whole, &standing)
+        }
         None => {
             let shown = match &verdict.effect {
                 Some((Effect::Shows { state }, _)) => Some(state),
@@ -194,9 +197,15 @@ fn respond(shared: &Shared, token: &str, prepared: &Prepared, now: Timestamp) ->
             }
             // Serialising needs the world no more.
             drop(world);
-            if let Some((effect, target)) = &verdict.effect {
-                faults::apply(effect, *target, &mut answer);
+            let is_met = verdict
+                .effect
+                .as_ref()
+                .is_some_and(|(effect, target)| faults::apply(effect, *target, &mut answer));
+            if is_met {
+                count(shared, &verdict);
             } else {
+                shared.notes.unharmed(noted);
+                shared.faults.not_met(&verdict);
                 shared.stats.answered(match answer.errors.as_slice() {
                     [] => "data",
                     _ => "data_with_errors",
@@ -291,13 +300,17 @@ fn heed(shared: &Shared, token: &str, verdict: &Verdict, now: Timestamp) {
     }
 }
 
-fn count(shared: &Shared, verdict: &Verdict) {
+fn count_late(shared: &Shared, verdict: &Verdict) {
     if !verdict.delay.is_zero() {
         shared.stats.fault("delay");
     }
     if verdict.hold.is_some() {
         shared.stats.fault("hold");
     }
+}
+
+/// Counts an effect that was met: what an effect is for is not in every answer.
+fn count(shared: &Shared, verdict: &Verdict) {
     if let Some((effect, number)) = &verdict.effect {
         let kind = if verdict.recorded {
             "broken_answer"

@@ -95,6 +95,20 @@ async fn whole_answers_are_replaced() {
     assert_eq!(body["errors"][0].get("type"), None);
 }
 
+/// It is neither counted nor used up.
+#[tokio::test]
+async fn what_an_answer_does_not_have_cannot_be_broken() {
+    let (sim, question) = four();
+    let field = "headRefOid".to_owned();
+    sim.faults()
+        .add(Fault::new(Effect::Null { field }).times(1));
+    let other = json!({ "query": "query Other { rateLimit { remaining } }" });
+    post(&sim, &other).await;
+    assert_eq!(sim.stats().faults, BTreeMap::new());
+    post(&sim, &question).await;
+    assert_eq!(sim.stats().faults, BTreeMap::from([("null".to_owned(), 1)]));
+}
+
 #[tokio::test]
 async fn a_secondary_limit_has_a_retry_after_or_has_not() {
     for (status, retry_after) in [(403, Some(7)), (429, None), (200, Some(60))] {
