@@ -247,9 +247,10 @@ impl Deployment {
             let data = self.data().display().to_string();
             let status = self.run(&["status", "--data", &data]);
             panic!(
-                "`up` did not end within {} s\n{}\n{}",
+                "`up` did not end within {} s\n{}\n{}\n{}",
                 limit.as_secs(),
                 String::from_utf8_lossy(&status.stdout),
+                self.waited_for().join("\n"),
                 self.words(up)
             );
         };
@@ -259,6 +260,21 @@ impl Deployment {
             err: up.err(),
             words: self.words(up),
         }
+    }
+
+    /// Some pull requests with findings, explained.
+    fn waited_for(&self) -> Vec<String> {
+        let data = self.data().display().to_string();
+        let named = "SELECT DISTINCT repository || '#' || number AS name FROM findings
+                     WHERE status <> 'closed' AND number > 0 ORDER BY ALL LIMIT 3";
+        let names = self.sql(named).unwrap_or_default();
+        let names = names.iter().filter_map(|row| row["name"].as_str());
+        names
+            .map(|name| {
+                let explained = self.run(&["explain", "--data", &data, name]);
+                String::from_utf8_lossy(&explained.stdout).into_owned()
+            })
+            .collect()
     }
 
     /// What `up` and the processes that it started said last.
