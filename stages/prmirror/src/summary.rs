@@ -454,11 +454,14 @@ impl View {
         } else {
             format!(" --data {}", data.display())
         };
+        let prmirror = called();
         let _ = write!(
             text,
             "\nLook at the data:\n\
-             \x20 prmirror status{option}\n\
-             \x20 prmirror sql{option} \"SELECT number, title, author FROM open_pull_requests ORDER BY updated_at DESC LIMIT 10\"\n\
+             \x20 {prmirror} status{option}\n\
+             \x20 {prmirror} sql{option} \"SELECT number, title, author FROM open_pull_requests ORDER BY updated_at DESC LIMIT 10\"\n\
+             \x20 {prmirror} page{option}\n\
+             or with Python, after pip install duckdb:\n\
              \x20 python3 -c \"import duckdb; print(duckdb.connect('{}', read_only=True).sql('SELECT state, count(*) FROM pull_requests GROUP BY ALL'))\"\n",
             crate::folder::copy(data).display()
         );
@@ -470,6 +473,30 @@ impl View {
         }
         text
     }
+}
+
+/// How this program is called from here.
+fn called() -> String {
+    let name = "prmirror".to_owned();
+    let Ok(own) = std::env::current_exe() else {
+        return name;
+    };
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&paths).any(|folder| folder.join(&name) == own) {
+        return name;
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    called_from(&own, &here)
+}
+
+/// How a program is called that the shell does not find by its name: by its path, the shorter of both.
+fn called_from(own: &Path, here: &Path) -> String {
+    let path = match own.strip_prefix(here) {
+        // Without a folder before it the shell would take it for a name.
+        Ok(below) => Path::new(".").join(below),
+        Err(_) => own.to_owned(),
+    };
+    path.display().to_string()
 }
 
 /// How far a backfill is, in words.
@@ -535,6 +562,15 @@ fn is_ours(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_shell_does_not_find_is_called_by_its_path() {
+        let own = Path::new("/home/o/r/target/debug/prmirror");
+        let called = |here: &str| called_from(own, Path::new(here));
+        assert_eq!(called("/home/o/r"), "./target/debug/prmirror");
+        assert_eq!(called("/home/o/r/target/debug"), "./prmirror");
+        assert_eq!(called("/tmp"), "/home/o/r/target/debug/prmirror");
+    }
 
     #[test]
     fn the_reset_is_waited_for_when_no_token_has_points() {
