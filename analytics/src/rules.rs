@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn every_file_has_its_header_and_is_in_the_list() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/reconcile");
+        let folder = "reconcile";
         let mut files: Vec<String> = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

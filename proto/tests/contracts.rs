@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use prmirror_proto::envelope::{self, Envelope, Message};
 use prmirror_proto::{
@@ -18,10 +18,6 @@ use prmirror_proto::{
 };
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Value, json};
-
-fn folder(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
 
 fn bless() -> bool {
     std::env::var_os("PRMIRROR_BLESS").is_some()
@@ -247,7 +243,7 @@ fn contract<M: Message + JsonSchema>() {
     let name = format!("{}.v{}.json", M::KIND, M::VERSION);
 
     let schema = serde_json::to_string_pretty(&schema_for!(M)).unwrap() + "\n";
-    let file = folder("schemas").join(&name);
+    let file = Path::new("schemas").join(&name);
     if bless() {
         fs::write(&file, &schema).unwrap();
     }
@@ -264,13 +260,13 @@ fn contract<M: Message + JsonSchema>() {
     let written = serde_json::to_value(&message).unwrap();
     assert_eq!(written, value, "{}", M::KIND);
 
-    let fixture = folder("fixtures").join(&name);
+    let fixture = Path::new("fixtures").join(&name);
     if bless() && !fixture.exists() {
         fs::write(&fixture, serde_json::to_string(&value).unwrap() + "\n").unwrap();
     }
     let mut versions = 0;
     for version in 1..=M::VERSION {
-        let file = folder("fixtures").join(format!("{}.v{version}.json", M::KIND));
+        let file = Path::new("fixtures").join(format!("{}.v{version}.json", M::KIND));
         let body = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let envelope = Envelope {
             kind: Some(M::KIND.to_owned()),
@@ -331,7 +327,7 @@ fn no_schema_or_fixture_is_left_over() {
         .map(|(kind, _)| (*kind).to_owned())
         .collect();
     for place in ["schemas", "fixtures"] {
-        for entry in fs::read_dir(folder(place)).unwrap() {
+        for entry in fs::read_dir(place).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let kind = name.split(".v").next().unwrap().to_owned();
             assert!(

@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::*;
 use crate::land::{checks, content, inventory, logs, numbers, state, verifications};
@@ -114,11 +113,7 @@ fn every_table_view_and_column_has_its_comment() {
 
 #[test]
 fn every_file_is_applied() {
-    let count = |folder: &str| {
-        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
-            .unwrap()
-            .count()
-    };
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
     assert_eq!(count("views"), VIEWS.len());
     assert_eq!(
         count("schema"),

@@ -1,5 +1,6 @@
 //! The backfill: every pull request once, oldest first, in chunks. Its state is in a KV bucket and
-//! changes by compare-and-set; every change is reported for the tables before it counts.
+//! changes by compare-and-set; every change is reported for the tables before it counts, and that one has begun
+//! once it has.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;

@@ -28,22 +28,38 @@ pub(crate) const REFETCH_HOURS: u64 = 24;
 pub(crate) const VERIFY_HOURS: u64 = 24;
 pub(crate) const SAMPLE: u64 = 100;
 
-/// How much faster than by default is looked for changes while nothing happens: an hour in 30 seconds.
+/// How much faster than by default is looked for changes while nothing happens: an hour in 30 seconds, of a
+/// world in which a look takes no longer than that leaves for it.
 pub(crate) const HASTE: u32 = 120;
+/// Pull requests of such a world, at most.
+const SMALL: u32 = 3_000;
+
 /// The default intervals so much shorter; nothing is fetched without a sign of change. The rest is as
-/// people have it, but for the verification, which is asked for when it is measured.
-const HASTY: &str = r#"
+/// people have it, but for the sweep of everything, which is priced by its pages, and for the verification, which
+/// is asked for when it is measured.
+fn hasty(pull_requests: usize) -> String {
+    let size = u32::try_from(pull_requests).unwrap_or(u32::MAX);
+    let slower = size.div_ceil(SMALL).clamp(1, HASTE);
+    let millis = |seconds: u32| format!("{}ms", seconds * 1_000 * slower / HASTE);
+    format!(
+        r#"
 [detect]
-poll = "250ms"
+poll = "{}"
 overlap = "1s"
-sweep_open = "500ms"
-unsettled = "125ms"
-sweep_list = "15s"
+sweep_open = "{}"
+unsettled = "{}"
+sweep_list = "{}"
 sweep_all = "180s"
 refetch = "0s"
 [verify]
 every = "0s"
-"#;
+"#,
+        millis(30),
+        millis(60),
+        millis(15),
+        millis(30 * 60),
+    )
+}
 
 /// The default intervals, but that all that is open is fetched again within seconds.
 const FETCHED_AGAIN: &str = r#"
@@ -106,7 +122,7 @@ pub(crate) fn measure(mirror: &Mirror<'_>) -> anyhow::Result<Idle> {
             mirror.repository()
         ));
     };
-    configure(HASTY);
+    configure(&hasty(mirror.sim.pull_requests()));
     let mut up = deployment.up(&[]);
     let [polls, looks, open_list, full_sweep] = walks(mirror, &mut up)?;
     let verification = verification(mirror)?;

@@ -57,7 +57,7 @@ pub(crate) fn markdown(all: &[Measured], conditions: &Conditions) -> String {
          {begins} *First mirror*: \
          from nothing until\na second look at everything agrees. *Idle hour*: {POLLS} polls, the \
          looks at the open pull requests, {LISTS} lists of them\nand the {SWEEP_HOURS}th part of a sweep of all, \
-         measured at intervals {HASTE} times as short, in which no whole pull request\nwas fetched; and the \
+         measured at intervals up to {HASTE} times as short, in which no whole pull request\nwas fetched; and the \
          {REFETCH_HOURS}th part of fetching all that is open once more, and of verifying {SAMPLE} (every \
          {VERIFY_HOURS} hours),\neach measured by itself; seconds are those of GitHub's answers. The numbers that no list \
          shows are explained once,\nat most 50 points an hour after the first mirror, and in no idle hour. *Ten \

@@ -1,13 +1,8 @@
 //! Programs that stories start.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The root of the checkout.
-#[must_use]
-pub fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).unwrap_or(here).to_owned()
-}
+use github_sim::workspace;
 
 /// A program of this build: test executables are in `deps/` of the folder that holds the binaries.
 pub(crate) fn program(name: &str) -> PathBuf {

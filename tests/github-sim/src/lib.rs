@@ -43,7 +43,7 @@ pub use graphql::trim::{TrimError, trim as trim_schema};
 pub use graphql::{SCHEMA, SchemaError};
 pub use journal::{Answered, Changed, Journal, Requested};
 pub use limits::SecondaryLimits;
-pub use material::material;
+pub use material::{material, workspace};
 pub use recorded::{Answer, Reason, Recording, RecordingError, Shown, answers};
 pub use server::{App, Sent, Tokens};
 pub use sim::Sim;

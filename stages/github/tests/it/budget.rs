@@ -623,7 +623,7 @@ async fn an_app_is_told_what_is_wrong() {
 
 #[test]
 fn a_deployment_may_have_an_app_in_place_of_a_token() {
-    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let data = std::path::Path::new("tests/data");
     let with = |app: &str| {
         let text = format!("[github]\ntoken_env = \"NOBODY_SETS_THIS\"\n{app}");
         let pipeline = prmirror_kit::Pipeline::parse(&text, "test").unwrap();

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use prmirror_e2e::workspace;
+
 const STAGES: [&str; 5] = [
     "detect-changes",
     "fetch-pr",
@@ -12,13 +14,9 @@ const STAGES: [&str; 5] = [
     "publish",
 ];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 /// The workspace's packages: folder and what `[dependencies]` names, not what tests use.
 fn packages() -> BTreeMap<String, (PathBuf, BTreeSet<String>)> {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).unwrap();
     let members = manifest
         .split("members = [")
         .nth(1)
@@ -29,7 +27,7 @@ fn packages() -> BTreeMap<String, (PathBuf, BTreeSet<String>)> {
     let folders = members.split('"').skip(1).step_by(2);
     folders
         .map(|folder| {
-            let folder = root().join(folder);
+            let folder = workspace().join(folder);
             let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
             let name = text
                 .lines()
@@ -49,9 +47,10 @@ fn packages() -> BTreeMap<String, (PathBuf, BTreeSet<String>)> {
         .collect()
 }
 
-fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+/// The sources in a part of a package: `src` or `tests`.
+fn sources(folder: &Path, part: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![folder.join("src")];
+    let mut folders = vec![folder.join(part)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
@@ -107,7 +106,7 @@ fn only_github_sends_requests_and_only_publish_writes_the_database() {
             assert!(!uses.contains("duckdb"), "{name} can open a database");
         }
         if product && !matches!(name.as_str(), "publish" | "prmirror-analytics") {
-            for (path, text) in sources(&folder) {
+            for (path, text) in sources(&folder, "src") {
                 assert!(
                     !text.contains("Database::open"),
                     "{} opens the database",
@@ -127,7 +126,7 @@ fn pauses_grow_by_one_policy() {
         ) {
             continue;
         }
-        for (path, text) in sources(&folder) {
+        for (path, text) in sources(&folder, "src") {
             let by_hand = text.lines().find(|line| {
                 let doubles = line.contains("(1 <<") || line.contains("00 <<");
                 doubles && (line.contains("Duration") || line.contains("saturating_mul"))
@@ -151,7 +150,7 @@ fn only_validate_makes_valid_messages() {
         ) {
             continue;
         }
-        for (path, text) in sources(&folder) {
+        for (path, text) in sources(&folder, "src") {
             let product = text.split("#[cfg(test)]").next().unwrap();
             assert!(
                 !product.contains(" Valid {"),
@@ -173,7 +172,7 @@ fn every_code_has_its_page_and_every_page_its_code() {
         "publish",
     ] {
         let (folder, _) = &packages()[package];
-        for (path, text) in sources(folder) {
+        for (path, text) in sources(folder, "src") {
             let holds_codes = ["error.rs", "outcome.rs", "lib.rs", "webhooks.rs"];
             let file = path.file_name().unwrap().to_str().unwrap();
             if !holds_codes.contains(&file) {
@@ -190,7 +189,7 @@ fn every_code_has_its_page_and_every_page_its_code() {
         code.contains('-') || code == "panic" || code == "undecodable" || code == "unpublishable"
     });
     assert!(codes.len() > 25, "{codes:?}");
-    let pages: BTreeSet<String> = fs::read_dir(root().join("docs/errors"))
+    let pages: BTreeSet<String> = fs::read_dir(workspace().join("docs/errors"))
         .unwrap()
         .map(|entry| {
             entry
@@ -204,4 +203,23 @@ fn every_code_has_its_page_and_every_page_its_code() {
         })
         .collect();
     assert_eq!(codes, pages);
+}
+
+/// Checkouts may share a target folder: what was compiled in one runs in another, which has its own files.
+#[test]
+fn one_place_asks_where_it_was_compiled() {
+    let asks = concat!("env!(\"CARGO_", "MANIFEST_DIR\")");
+    let mut asking = Vec::new();
+    for (folder, _) in packages().values() {
+        let parts = ["src", "tests"].into_iter();
+        for part in parts.filter(|part| folder.join(part).exists()) {
+            let files = sources(folder, part).into_iter();
+            asking.extend(files.filter(|(_, text)| text.contains(asks)));
+        }
+    }
+    let asking: Vec<&Path> = asking.iter().map(|(path, _)| path.as_path()).collect();
+    let [one] = asking.as_slice() else {
+        panic!("{asking:?}");
+    };
+    assert!(one.ends_with("github-sim/src/material.rs"), "{one:?}");
 }

@@ -26,10 +26,14 @@ const LOOKS: [&str; 4] = [
     "python3 -c ",
 ];
 
-/// The lines of a text that begin so.
+/// The lines of a text that begin so, wherever the program is.
 fn commands(text: &str, of: &[&str]) -> Vec<String> {
     let lines = text.lines().map(str::trim);
-    let is_one = |line: &&str| of.iter().any(|start| line.starts_with(start));
+    let is_one = |line: &&str| {
+        let program = line.split(' ').next().unwrap_or_default();
+        let folder = program.rfind('/').map_or(0, |slash| slash + 1);
+        of.iter().any(|start| line[folder..].starts_with(start))
+    };
     lines.filter(is_one).map(str::to_owned).collect()
 }
 
