@@ -238,7 +238,7 @@ fn events_lead_through_the_recorded_weeks() {
     let folder = Path::new("tests/golden");
     let golden = folder.join("recording.txt");
     if std::env::var_os("PRMIRROR_BLESS").is_some() {
-        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(folder).unwrap();
         std::fs::write(&golden, &table).unwrap();
     }
     assert_eq!(table, std::fs::read_to_string(&golden).unwrap_or_default());

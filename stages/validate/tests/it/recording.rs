@@ -148,9 +148,9 @@ fn no_recorded_answer_is_refused_and_few_break_a_rule() {
     println!("{table}");
     let golden = Path::new("tests/golden/recording.txt");
     if std::env::var_os("PRMIRROR_BLESS").is_some() {
-        std::fs::write(&golden, &table).unwrap();
+        std::fs::write(golden, &table).unwrap();
     }
-    assert_eq!(table, std::fs::read_to_string(&golden).unwrap_or_default());
+    assert_eq!(table, std::fs::read_to_string(golden).unwrap_or_default());
 
     // The labels are those that the timeline leads to, but for three answers that were put together while they
     // changed: #17874, #17914 and #18102.
