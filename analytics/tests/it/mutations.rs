@@ -427,22 +427,11 @@ fn each_is_found_named_and_made_good() {
 }
 
 /// The tables whose rows have digests.
-const DIGESTED: &[&str] = &[
-    "pull_request_contents",
-    "collections",
-    "labels",
-    "assignees",
-    "review_requests",
-    "files",
-    "commits",
-    "reviews",
-    "review_threads",
-    "review_comments",
-    "comments",
-    "timeline_items",
-    "closing_issues",
-    "check_runs",
-];
+fn digested() -> impl Iterator<Item = &'static str> {
+    ["pull_request_contents", "check_runs"]
+        .into_iter()
+        .chain(PARTS)
+}
 
 /// Columns that are no part of what was landed: by what it was fetched, and when it came here.
 const UNTOLD: &[(&str, &str)] = &[
@@ -453,7 +442,7 @@ const UNTOLD: &[(&str, &str)] = &[
 /// Every column of every digested table, and SQL for another value in it.
 fn columns(connection: &Connection) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
-    for table in DIGESTED {
+    for table in digested() {
         let mut statement = connection
             .prepare(
                 "SELECT column_name, data_type FROM duckdb_columns()
@@ -461,12 +450,12 @@ fn columns(connection: &Connection) -> Vec<(String, String, String)> {
             )
             .unwrap();
         let columns = statement
-            .query_map([*table], |row| {
+            .query_map([table], |row| {
                 Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
             })
             .unwrap();
         for (column, data_type) in columns.map(Result::unwrap) {
-            if UNTOLD.contains(&(*table, column.as_str())) {
+            if UNTOLD.contains(&(table, column.as_str())) {
                 continue;
             }
             let another = match data_type.as_str() {
@@ -480,7 +469,7 @@ fn columns(connection: &Connection) -> Vec<(String, String, String)> {
                 "VARCHAR[]" => format!("list_append(coalesce(\"{column}\", []), 'another')"),
                 other => panic!("{table}.{column} is a {other}"),
             };
-            found.push(((*table).to_owned(), column, another));
+            found.push((table.to_owned(), column, another));
         }
     }
     found

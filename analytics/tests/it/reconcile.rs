@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::{STREAM, at, batch, changeset, page, pull_request, rows};
+use crate::common::{STREAM, at, batch, changeset, page, pull_request, repository, rows};
 use prmirror_analytics::{Database, ReconcileSettings, Reconciled, Record};
-use prmirror_proto::messages::ChangesetKind;
-use prmirror_proto::state::Parked;
+use prmirror_proto::messages::{BackfillReport, ChangesetKind};
+use prmirror_proto::state::{BackfillState, BackfillStatus, Parked};
 use prmirror_proto::{InventoryScope, PullRequest, Severity};
 
 struct World {
@@ -445,4 +445,28 @@ fn the_quality_is_sampled_when_it_changes_and_once_an_hour() {
     assert_eq!(rows(&world.database, count), ["[2]"]);
     world.reconcile(500 * day);
     assert_eq!(rows(&world.database, count), ["[0]"]);
+}
+
+#[test]
+fn what_a_backfill_is_on_its_way_to_is_not_asked_for_until_another_has_taken_its_place() {
+    let mut world = World::new();
+    let backfill = |world: &mut World, begun: i64, status: BackfillStatus| {
+        let mut state = BackfillState::new(format!("backfill-all-{begun}"), at(begun));
+        state.status = status;
+        let report = BackfillReport {
+            repository: repository(),
+            at: at(begun),
+            state,
+        };
+        world.land(begun, Record::Backfill(report));
+    };
+    backfill(&mut world, 10, BackfillStatus::Active);
+    world.listed(20, &[pull_request(1, 1)]);
+    assert_eq!(world.reconcile(30).opened, 1);
+    assert_eq!(world.reconcile(90).repairs, []);
+    // What became of the first one was never told.
+    backfill(&mut world, 91, BackfillStatus::Completed);
+    let asked = world.reconcile(92).repairs;
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!((asked[0].rule.as_str(), asked[0].number), ("missing", 1));
 }

@@ -184,11 +184,13 @@ impl Detector {
                 self.report(replaced(&old, now), now).await?;
             }
             let report = difference(&old, &new);
-            let begins = revision.is_none() || old.scan != new.scan;
-            if !begins {
+            let begun = if revision.is_none() || old.scan != new.scan {
+                Some(report)
+            } else {
                 // Before it counts: what is not reported is decided again, and then reported.
-                self.report(report.clone(), now).await?;
-            }
+                self.report(report, now).await?;
+                None
+            };
             new.chunks.retain(|chunk| !chunk.status.is_closed());
             let written = match revision {
                 Some(revision) => self.backfills.update(&key, &new, revision).await,
@@ -196,7 +198,7 @@ impl Detector {
             };
             match written {
                 Ok(_) => {
-                    if begins {
+                    if let Some(report) = begun {
                         // Once it counts: of several that begin at once one does, and the tables must not wait for
                         // another. What is lost of this report the next one, of the first page, tells.
                         self.report(report, now).await?;

@@ -114,13 +114,13 @@ fn span_of<S: Stage>(batch: &[Held]) -> Span {
 /// The outcome of a message that the stage need not see; else its body is there.
 async fn refuse<S>(shared: &Shared<S>, input: &Input, held: &mut Held) -> Option<Outcome> {
     let delivery = &mut held.delivery;
-    if held.left_over >= input.max_unfinished {
+    if let Some(left_over) = held.left_over.filter(|n| *n >= input.max_unfinished) {
         return Some(Outcome::Park {
             code: CODE_NEVER_FINISHED.to_owned(),
             reason: format!(
-                "delivered {} times, and the process ended while it was being handled, {} times in a row \
-                 at least",
-                delivery.delivered, held.left_over
+                "delivered {} times, and the process ended while it was being handled, {left_over} times in a \
+                 row at least",
+                delivery.delivered
             ),
         });
     }

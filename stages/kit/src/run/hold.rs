@@ -25,8 +25,8 @@ pub(super) struct Held {
     /// Where the broker expects to hear of it; differs between deliveries.
     pub(super) reply: String,
     pub(super) received: Instant,
-    /// How often the process died with it in hand, as far as that is noted.
-    pub(super) left_over: u32,
+    /// How often the process died with it in hand, as far as that is noted; `None` when the broker does not tell.
+    pub(super) left_over: Option<u32>,
     /// Losses of the connection before it came.
     losses: u64,
     /// Given back when the message is out of hand.
@@ -61,7 +61,7 @@ impl Held {
             sound,
             reply,
             received: Instant::now(),
-            left_over: 0,
+            left_over: Some(0),
             losses: bus.losses().so_far(),
             _credit: credit,
             in_hand: in_hand.clone(),

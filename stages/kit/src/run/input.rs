@@ -193,7 +193,7 @@ impl Queue {
 
     /// A message that comes again and again may be what ends the process: it is handled alone.
     fn is_suspect(&self, held: &Held) -> bool {
-        held.delivery.delivered > self.max_deliver || held.left_over >= SUSPECT
+        held.delivery.delivered > self.max_deliver || held.left_over >= Some(SUSPECT)
     }
 
     fn into_messages(self) -> VecDeque<Held> {

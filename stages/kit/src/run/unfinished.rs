@@ -31,8 +31,12 @@ pub(super) const SUSPECT: u32 = 2;
 /// what is noted is dealt with first, and then others are.
 const NOTED: usize = 256;
 
-/// How long the broker may take. What cannot be noted is not: it is worth no waiting.
+/// How long the broker may take to write. What cannot be noted is not: it is worth no waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long it may take to read. Without an answer the message is handled as if it came for the second time, and
+/// what is noted of it stays.
+const PATIENCE_READING: Duration = Duration::from_secs(10);
 
 /// The notes about one input.
 #[derive(Clone)]
@@ -67,24 +71,25 @@ impl Notes {
         delivery.delivered > self.0.unnoted
     }
 
-    /// How often the process died with this message in hand.
-    pub(super) async fn left_over(&self, delivery: &Delivery) -> u32 {
+    /// How often the process died with this message in hand; `None` when the broker does not tell.
+    pub(super) async fn left_over(&self, delivery: &Delivery) -> Option<u32> {
         if !self.takes(delivery) {
-            return 0;
+            return Some(0);
         }
         let inner = &self.0;
         let key = inner.key(delivery);
         let read = async { inner.kv().await?.get::<Unfinished>(&key).await };
-        let found = inner.patiently("read", read).await.flatten();
-        found
-            .filter(|entry| entry.value.sequence == delivery.stream_sequence)
-            .map_or(0, |entry| entry.value.times)
+        let found = inner.patiently("read", PATIENCE_READING, read).await?;
+        let noted = found.filter(|entry| entry.value.sequence == delivery.stream_sequence);
+        Some(noted.map_or(0, |entry| entry.value.times))
     }
 
-    /// These are about to be handled; each with how often it was left over.
-    pub(super) async fn begin(&self, deliveries: impl Iterator<Item = (&Delivery, u32)>) {
+    /// These are about to be handled; each with how often it was left over. A note that could not be read is left
+    /// as it is: its count would begin anew.
+    pub(super) async fn begin(&self, deliveries: impl Iterator<Item = (&Delivery, Option<u32>)>) {
         let noted = deliveries.filter(|(delivery, _)| self.takes(delivery));
-        join_all(noted.map(|(delivery, before)| self.0.begin(delivery, before))).await;
+        let known = noted.filter_map(|(delivery, before)| Some((delivery, before?)));
+        join_all(known.map(|(delivery, before)| self.0.begin(delivery, before))).await;
     }
 
     /// There is an outcome for these.
@@ -160,16 +165,17 @@ impl Inner {
             };
             kv.put(key, &unfinished).await.map(|_| ())
         };
-        self.patiently("written", write).await;
+        self.patiently("written", PATIENCE, write).await;
     }
 
     async fn patiently<T>(
         &self,
         what: &str,
+        patience: Duration,
         work: impl Future<Output = Result<T, KvError>>,
     ) -> Option<T> {
         let durable = &self.durable;
-        match tokio::time::timeout(PATIENCE, work).await {
+        match tokio::time::timeout(patience, work).await {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(error)) => debug!(durable, "what is in hand could not be {what}: {error}"),
             Err(_) => debug!(durable, "what is in hand could not be {what} in time"),

@@ -520,9 +520,7 @@ pub async fn what_ends_the_process_is_set_aside<C: Case>(case: &C) {
         i64::MAX => 1,
         last => last,
     };
-    // A death that the broker could not note in time is one more.
-    let noted = i64::from(bound.max_unfinished);
-    assert!(deaths >= unnoted + noted, "set aside after {deaths}");
+    assert_eq!(deaths, unnoted + i64::from(bound.max_unfinished));
     world
         .expect("the others' effects", &running, &expected)
         .await;
